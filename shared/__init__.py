@@ -1,0 +1,1 @@
+"""The words both sides use; imports neither of them."""

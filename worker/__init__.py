@@ -1,0 +1,1 @@
+"""The job worker: in BullMQ, out the journal."""
