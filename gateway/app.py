@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -168,8 +169,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._gateway = gateway
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        # Uvicorn's own raises the signal again once all is closed; a clean stop is no death by signal.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
         # Before the loop runs there is nobody to let go.
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop().call_soon_threadsafe(self._gateway.stop)

@@ -60,7 +60,7 @@ class Sockets:
         )
         for namespace in NAMESPACES:
             self._server.on("connect", self._handler(self._connect, namespace), namespace=namespace)
-            self._server.on("disconnect", self._disconnect, namespace=namespace)
+            self._server.on("disconnect", self._handler(self._disconnect, namespace), namespace=namespace)
             self._server.on("*", self._call, namespace=namespace)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,10 +71,10 @@ class Sockets:
 
     @staticmethod
     def _handler(method: Any, namespace: str) -> Any:
-        async def connect(sid: str, _environ: Any, _auth: Any = None) -> Any:
+        async def handle(sid: str, _environ_or_reason: Any, _auth: Any = None) -> Any:
             return await method(sid, namespace)
 
-        return connect
+        return handle
 
     async def _connect(self, sid: str, namespace: str) -> None:
         try:
@@ -88,11 +88,20 @@ class Sockets:
         pump = asyncio.create_task(self._pump(sid, namespace, client), name=f"pump-{client.id}")
         self._connected[sid] = (client, pump)
 
-    async def _disconnect(self, sid: str, _reason: str = "") -> None:
+    async def _disconnect(self, sid: str, namespace: str) -> None:
+        self._release_poll(sid, namespace)
         client, pump = self._connected.pop(sid, (None, None))
-        if client is not None and pump is not None:
-            client.close("gone")
-            pump.cancel()
+        if client is None or pump is None:
+            return
+        client.close("gone")
+        pump.cancel()
+
+    def _release_poll(self, sid: str, namespace: str) -> None:
+        """Let a poll end that waits for packets: Engine.IO would hold it, and a shutdown with it, for 45 s."""
+        eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
+        socket = self._server.eio.sockets.get(eio_sid)
+        if socket is not None and not socket.upgraded:
+            socket.queue.put_nowait(None)
 
     async def _call(self, name: str, sid: str, *arguments: Any) -> Any:
         client, _ = self._connected.get(sid, (None, None))
