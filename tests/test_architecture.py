@@ -58,7 +58,7 @@ def test_a_forbidden_import_is_told(path: str, line: str) -> None:
     [
         "asyncio", "bullmq", "httpx", "logging", "os", "pathlib", "redis.asyncio", "secrets",
         "socket", "socketio", "starlette", "structlog", "subprocess", "threading", "time", "uuid",
-        "urllib.request", "jobcast.shared.redis", "jobcast.shared.settings",
+        "urllib.request", "jobcast.shared.redis", "jobcast.shared.settings", "jobcast.shared.journal.redis",
     ],
 )  # fmt: skip
 def test_a_pure_module_that_imports_the_world_is_told(path: str, module: str) -> None:
