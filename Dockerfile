@@ -14,7 +14,8 @@ RUN /venv/bin/pip install --no-cache-dir --constraint requirements.lock .
 
 FROM python:3.12-slim
 # A fixed number, so that a volume's owner stays the same from one build to the next.
-RUN groupadd --gid 10001 jobcast && useradd --uid 10001 --gid 10001 --create-home --home-dir /data --shell /usr/sbin/nologin jobcast
+RUN groupadd --gid 10001 jobcast \
+    && useradd --uid 10001 --gid 10001 --create-home --home-dir /data --shell /usr/sbin/nologin jobcast
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
