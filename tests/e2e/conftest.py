@@ -35,7 +35,7 @@ class Stack:
             return found
 
     async def finished(self, job_id: str, timeout: float = 30.0) -> dict[str, Any]:
-        async def over() -> dict[str, Any] | None:
+        async def over() -> Any:
             found = await self.job(job_id)
             return found if found.get("status") in TERMINAL else None
 
