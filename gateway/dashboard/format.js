@@ -9,12 +9,12 @@ const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/g;
 const UNSEEN = /[\u0080-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g;
 
 export function clean(text) {
-  return text.replaceAll('\r\n', '\n').replace(CONTROLS, picture).replace(UNSEEN, codePoint);
+  return text.replaceAll('\r\n', '\n').replace(CONTROLS, escape).replace(UNSEEN, codePoint);
 }
 
-function picture(character) {
-  const code = character.charCodeAt(0);
-  return String.fromCharCode(code === 0x7f ? 0x2421 : 0x2400 + code);
+// As source code would write it: few fonts have the pictures Unicode keeps for these.
+function escape(character) {
+  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 }
 
 function codePoint(character) {

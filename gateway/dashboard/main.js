@@ -22,13 +22,13 @@ const connection = new Connection({ url: address, onState: showState, onMessage:
 const sync = new Sync({ connection, store, changed: () => view.changed(), onProblem: showProblem });
 const view = new View({
   place: page.jobs, store, now: () => Date.now() + sync.clockOffset,
-  acts: { cancel: (jobId) => act('cancel', jobId), retry: (jobId) => act('retry', jobId), opened: (jobId) => open(jobId) },
+  acts: { cancel: (jobId) => act('cancel', jobId), retry: (jobId) => act('retry', jobId),
+    opened: (jobId) => redraw(jobId), earlier: (jobId) => sync.loadHistory(jobId) },
   finished: (jobs) => announcer.finished(jobs),
 });
 
-function open(jobId) {
+function redraw(jobId) {
   store.mark(jobId, {});
-  sync.loadHistory(jobId);
   view.changed();
 }
 

@@ -67,6 +67,7 @@ function takeProgress(job, given) {
 }
 
 const changes = {
+  __proto__: null, // an event called "constructor" is an unknown one
   'job-queued': (job, event) => {
     job.name = event.name ?? job.name;
     job.maxAttempts = event.maxAttempts ?? job.maxAttempts;
@@ -157,6 +158,7 @@ export function mergeLines(job, events, most) {
     if (kind === 'job-log' && event.epoch === job.epoch && event.seq <= job.seq) bySeq.set(event.seq, line(event));
   }
   const lines = [...bySeq.values()].sort((a, b) => a.seq - b.seq);
-  job.log = { ...job.log, lines: lines.slice(-most), version: job.log.version + 1,
+  const dropped = Math.max(job.log.dropped, lines.length - most);
+  job.log = { ...job.log, lines: lines.slice(-most), dropped, version: job.log.version + 1,
     complete: true, loading: false, problem: null };
 }

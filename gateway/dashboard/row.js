@@ -6,6 +6,7 @@ import { activity, attempts, elapsed, oneLine, percent, refusal } from './format
 import { TERMINAL } from './record.js';
 
 const STATES = {
+  __proto__: null,
   'unknown': 'unknown', 'waiting': 'waiting', 'delayed': 'delayed', 'waiting-children': 'waiting for children',
   'active': 'running', 'stalled': 'stalled', 'completed': 'completed', 'failed': 'failed',
   'cancelling': 'cancelling', 'cancelled': 'cancelled',
@@ -15,7 +16,7 @@ const RETRYABLE = new Set(['failed', 'cancelled']);
 let built = 0;
 
 export class Row {
-  /** `acts`: cancel, retry, opened, each taking the job's id. A row that is `alone` is open for good. */
+  /** `acts`: cancel, retry, opened, earlier (log lines wanted), each taking the job's id. A row that is `alone` is open for good. */
   constructor(jobId, acts, { alone = false } = {}) {
     const id = `detail-${++built}`;
     Object.assign(this, { jobId, acts, alone, open: alone });
@@ -69,7 +70,13 @@ export class Row {
     this.offer(job, name);
     setHidden(this.note, job.note === null);
     if (job.note) setText(this.note, `Could not ${job.note.what}: ${refusal(job.note.error)}`);
-    if (this.open) this.detail.update(job, now);
+    if (this.open) this.unfold(job, now);
+  }
+
+  unfold(job, now) {
+    this.detail.update(job, now);
+    const { complete, loading } = job.log;
+    if (job.epoch !== null && !complete && !loading) this.acts.earlier(this.jobId);
   }
 
   say({ text, kind }) {

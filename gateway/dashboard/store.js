@@ -30,7 +30,7 @@ export class Store {
 
   /** The first event of a life: whatever was known under this id belonged to another one. */
   begin(event) {
-    return this.put(Object.assign(blank(event.jobId), { queue: event.queue, epoch: event.epoch }));
+    return this.put(Object.assign(blank(event.jobId), { queue: event.queue ?? null, epoch: event.epoch }));
   }
 
   /** Do the change and note what follows from it: counts moved, a job finished, rows to order anew. */

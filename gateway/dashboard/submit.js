@@ -8,9 +8,9 @@ const QUEUE_NAME = '[A-Za-z0-9_.\\-]{1,64}';
 const HANDLERS = {
   'simulate': { queue: 'demo', about: 'Pretends to work, for trying things out.', fields: [
     { key: 'steps', label: 'Steps', type: 'number', min: 1, step: 1, value: 20, required: true },
-    { key: 'duration', label: 'Duration', unit: 'seconds', type: 'number', min: 0, step: 'any', value: 15, required: true },
+    { key: 'duration', label: 'Duration', unit: 's', type: 'number', min: 0, step: 'any', value: 15, required: true },
     { key: 'failAt', label: 'Fail at step', type: 'number', min: 1, step: 1, placeholder: 'never' },
-    { key: 'logEvery', label: 'Log every', unit: 'steps', type: 'number', min: 1, step: 1, value: 5 },
+    { key: 'logEvery', label: 'Log every', unit: 'steps', placeholder: 'never', type: 'number', min: 1, step: 1, value: 5 },
   ] },
   'checksum-tree': { queue: 'files', about: 'Hashes every file below a directory.', fields: [
     { key: 'path', label: 'Directory', type: 'text', placeholder: '/srv/data', required: true, wide: true,
@@ -32,7 +32,7 @@ const HANDLERS = {
 
 const OPTIONS = [
   { key: 'attempts', label: 'Attempts', type: 'number', min: 1, step: 1, placeholder: '1' },
-  { key: 'delay', label: 'Start after', unit: 'seconds', type: 'number', min: 0, step: 'any', placeholder: '0' },
+  { key: 'delay', label: 'Start after', unit: 's', type: 'number', min: 0, step: 'any', placeholder: '0' },
 ];
 
 export class SubmitForm {
@@ -103,9 +103,8 @@ function fieldOf({ key, label, unit, type, value, hint, wide, ...rest }) {
   const input = type === 'json'
     ? el('textarea', { id, name: key, rows: 5, spellcheck: 'false', ...described }, value)
     : el('input', { id, name: key, type, value, autocomplete: 'off', spellcheck: 'false', autocapitalize: 'off', ...described, ...rest });
-  const optional = rest.required || type === 'json' ? '' : ' optional';
   return el('div', { class: wide ? 'field wide' : 'field' },
-    el('label', { for: id }, label, el('small', {}, unit ? ` ${unit}` : optional)), input,
+    el('label', { for: id }, label, el('small', {}, unit ? ` ${unit}` : '')), input,
     ...(hint ? [el('small', { id: `${id}-hint` }, hint)] : []));
 }
 

@@ -4,6 +4,12 @@ import { arrange, el, setAttribute, setHidden, setText } from './dom.js';
 import { count, refusal } from './format.js';
 import { Row } from './row.js';
 
+// A queue shows so many rows until asked for all it has; those at work are always shown.
+const FIRST_ROWS = 25;
+
+// How long a mouse that rests on a button is taken to be about to press it.
+const POISED = 3000;
+
 const COUNTED = [['active', 'running'], ['waiting', 'waiting'], ['prioritized', 'prioritised'], ['delayed', 'delayed'],
   ['waiting-children', 'waiting for children'], ['stalled', 'stalled'], ['paused', 'paused'],
   ['completed', 'completed'], ['failed', 'failed'], ['cancelled', 'cancelled']];
@@ -17,6 +23,8 @@ export class View {
     this.alone = null;
     this.frame = null;
     this.empty = el('div', { class: 'empty', hidden: true });
+    this.pointedAt = -Infinity;
+    place.addEventListener('pointermove', ({ pointerType }) => { if (pointerType === 'mouse') this.pointedAt = performance.now(); });
     setInterval(() => this.tick(), 1000);
   }
 
@@ -48,7 +56,7 @@ export class View {
 
   drawSections({ order, queues }) {
     for (const name of [...this.store.queues.keys()].sort()) {
-      if (!this.sections.has(name)) this.sections.set(name, new Section(name));
+      if (!this.sections.has(name)) this.sections.set(name, new Section(name, () => this.unfold(name)));
     }
     arrange(this.place, [this.empty, ...[...this.sections.keys()].sort().map((name) => this.sections.get(name).node)]);
     setHidden(this.empty, this.sections.size > 0);
@@ -60,9 +68,23 @@ export class View {
 
   drawRows(name, section) {
     // A row must not slide away from under a finger about to press its button; it is put in its place later.
-    if (section.list.querySelector('.actions:hover')) return this.store.dirty.order.add(name);
-    arrange(section.list, this.store.listed(name).map((job) => this.row(job).node));
-    for (const [jobId] of this.rows) if (!this.store.jobs.has(jobId)) this.rows.delete(jobId);
+    if (this.pressing(section.list)) return this.store.dirty.order.add(name);
+    const jobs = this.store.listed(name);
+    const shown = section.all ? jobs : jobs.filter(({ running }, index) => running || index < FIRST_ROWS);
+    arrange(section.list, shown.map((job) => this.row(job).node));
+    section.offer(jobs.length, jobs.length - shown.length);
+    // A row out of sight is let go: it is built anew from the store when it is wanted again.
+    for (const [jobId, row] of this.rows) if (!row.node.isConnected) this.rows.delete(jobId);
+  }
+
+  unfold(name) {
+    this.sections.get(name).all = !this.sections.get(name).all;
+    this.store.dirty.order.add(name);
+    this.changed();
+  }
+
+  pressing(list) {
+    return performance.now() - this.pointedAt < POISED && list.querySelector('.actions:hover') !== null;
   }
 
   row(job) {
@@ -88,13 +110,21 @@ export class View {
 }
 
 class Section {
-  constructor(name) {
+  constructor(name, unfold) {
+    this.all = false;
     this.counts = el('p', { class: 'counts' });
     this.problem = el('p', { class: 'refused', hidden: true });
     this.list = el('ol', { class: 'jobs' });
-    this.rest = el('p', { class: 'rest', hidden: true });
+    this.fold = el('button', { type: 'button', class: 'quiet', hidden: true, onclick: unfold });
+    this.rest = el('p', { hidden: true });
     this.node = el('section', { 'class': 'queue', 'data-queue': name, 'aria-label': `Queue ${name}` },
-      el('header', {}, el('h2', {}, name), this.counts), this.problem, this.list, this.rest);
+      el('header', {}, el('h2', {}, name), this.counts), this.problem, this.list,
+      el('div', { class: 'foot' }, this.fold, this.rest));
+  }
+
+  offer(total, folded) {
+    setHidden(this.fold, !this.all && folded === 0);
+    setText(this.fold, this.all ? 'Show fewer' : `Show all ${count(total)}`);
   }
 
   update(queue, hidden) {
@@ -138,7 +168,6 @@ class Alone {
     document.title = exists ? titleOf(job) : 'jobcast';
     if (!exists) return;
     this.row.update(job, now);
-    if (!job.log.complete) this.acts.opened(this.jobId);
   }
 
   tick(now) {
