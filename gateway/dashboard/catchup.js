@@ -69,6 +69,7 @@ export class CatchUp {
     const { snapshot } = await this.call('subscribe-to-job', since ? { jobId, since } : { jobId });
     run.target = { epoch: snapshot?.epoch ?? null, seq: snapshot?.seq ?? 0 };
     const timer = setTimeout(() => run.reached(false), PATIENCE);
+    if (snapshot?.state === 'unknown') run.reached(true);
     this.moved(jobId);
     const done = await arrival;
     clearTimeout(timer);

@@ -19,7 +19,7 @@ const store = new Store();
 const address = new URL('/ws', location.href);
 address.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
 const connection = new Connection({ url: address, onState: showState, onMessage: (event, payload) => sync.hear(event, payload) });
-const sync = new Sync({ connection, store, changed: () => view.changed(), onProblem: showProblem });
+const sync = new Sync({ connection, store, changed: () => view.changed(), known: sayEmpty, onProblem: showProblem });
 const view = new View({
   place: page.jobs, store, now: () => Date.now() + sync.clockOffset,
   acts: { cancel: (jobId) => act('cancel', jobId), retry: (jobId) => act('retry', jobId),
@@ -30,6 +30,10 @@ const view = new View({
 function redraw(jobId) {
   store.mark(jobId, {});
   view.changed();
+}
+
+function sayEmpty() {
+  view.sayEmpty(el('h2', {}, 'No jobs yet'), el('p', {}, 'Submit one with the form, or with ', el('code', {}, 'jobcast submit'), '.'));
 }
 
 async function act(name, jobId) {
@@ -43,14 +47,16 @@ async function act(name, jobId) {
 const SAID = {
   connecting: () => 'Connecting …',
   live: () => 'Live',
-  stale: () => 'Stale: no answer from the server',
+  stale: () => 'Stale: no answer',
   reconnecting: (seconds) => `Reconnecting in ${seconds} s`,
-  offline: (seconds) => `Offline, trying again in ${seconds} s`,
+  offline: (seconds) => `Offline, next try in ${seconds} s`,
 };
 
 function showState(state) {
   const before = page.connection.dataset.kind;
   page.connection.dataset.kind = state.kind;
+  document.body.dataset.link = state.kind;
+  view.live = state.kind === 'live';
   setAttribute(page.connection, 'title', state.reason ? `Connection lost: ${oneLine(state.reason, 120)}` : null);
   setHidden(page['retry-now'], state.at === undefined);
   if (state.at !== undefined) sync.lost();
@@ -99,7 +105,7 @@ new SubmitForm({ form: page.submit, send: (request) => sync.submit(request) });
 page['retry-now'].addEventListener('click', () => connection.retryNow());
 page.skip.addEventListener('click', (event) => { event.preventDefault(); page.jobs.focus(); });
 page.panel.open = matchMedia('(min-width: 60rem)').matches;
-view.sayEmpty(el('h2', {}, 'No jobs yet'), el('p', {}, 'Submit one with the form, or with ', el('code', {}, 'jobcast submit'), '.'));
+view.sayEmpty(el('p', {}, 'Asking which jobs there are …'));
 addEventListener('hashchange', route);
 setInterval(tellState, 500);
 connection.start();

@@ -84,7 +84,8 @@ export class Store {
     }
     if (old && old.queue !== fresh.queue) this.drop(fresh.jobId);
     if (old && TERMINAL.has(fresh.state) && !TERMINAL.has(old.state)) this.dirty.finished.push(fresh);
-    this.put(fresh);
+    // A job the server does not know has no queue to stand in; it is kept only while someone waits for it.
+    if (fresh.queue !== null || fresh.jobId === this.pinned) this.put(fresh);
   }
 
   takeHistory(jobId, events) {

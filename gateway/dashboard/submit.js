@@ -26,7 +26,7 @@ const HANDLERS = {
     { key: 'queue', label: 'Queue', type: 'text', pattern: QUEUE_NAME, required: true,
       title: 'Letters, digits, “_”, “.” and “-”; at most 64' },
     { key: 'name', label: 'Job name', type: 'text', required: true },
-    { key: 'data', label: 'Data', type: 'json', value: '{}', wide: true, hint: 'JSON' },
+    { key: 'data', label: 'Data', unit: 'JSON', type: 'json', value: '{}', wide: true },
   ] },
 };
 

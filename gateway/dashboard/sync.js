@@ -6,9 +6,10 @@ import { CatchUp } from './catchup.js';
 const POLL_EVERY = 10_000;
 
 export class Sync {
-  /** `onProblem(text | null)`: what the page cannot learn at present. `changed()`: the store may have news. */
-  constructor({ connection, store, changed, onProblem }) {
-    Object.assign(this, { connection, store, changed, onProblem });
+  /** `onProblem(text | null)`: what the page cannot learn at present. `changed()`: the store may have news.
+   * `known()`: the queues were listed, so that an empty page means no jobs. */
+  constructor({ connection, store, changed, known, onProblem }) {
+    Object.assign(this, { connection, store, changed, known, onProblem });
     this.jobId = null;
     this.watched = new Set();
     this.connected = false;
@@ -91,12 +92,24 @@ export class Sync {
       for (const { name, counts } of queues) this.store.takeCounts(name, counts ?? {});
       if (this.jobId !== null) return;
       this.onProblem(null);
-      this.queuesKnown = true;
+      this.known();
       queues.forEach(({ name }) => this.watchQueue(name));
+      this.miss(new Set(queues.map(({ name }) => name)));
     } catch (error) {
-      this.onProblem({ what: 'The queues cannot be listed', error });
+      // That the server is out of reach is told once, by the state of the connection.
+      if (this.connected || error.code !== 'unreachable') this.onProblem({ what: 'The queues cannot be listed', error });
     }
     this.changed();
+  }
+
+  // A server that came back with nothing no longer lists what this page still shows.
+  miss(listed) {
+    for (const { name, live } of this.store.queues.values()) {
+      if (listed.has(name) || live === 'gone' || !this.connected) continue;
+      this.watched.delete(name);
+      this.store.markQueue(name, { live: 'gone', counts: {}, problem: { message: 'the server no longer lists this queue.' } });
+      this.store.unfinished(name).forEach((jobId) => this.catchUp.want(jobId));
+    }
   }
 
   async watchQueue(queueName) {

@@ -22,14 +22,22 @@ export class View {
     this.rows = new Map();
     this.alone = null;
     this.frame = null;
+    this.cancel = () => {};
     this.empty = el('div', { class: 'empty', hidden: true });
     this.pointedAt = -Infinity;
     place.addEventListener('pointermove', ({ pointerType }) => { if (pointerType === 'mouse') this.pointedAt = performance.now(); });
+    this.live = false;
     setInterval(() => this.tick(), 1000);
+    document.addEventListener('visibilitychange', () => { this.cancel(); this.frame = null; this.changed(); });
   }
 
+  // A hidden page gets no frames; it is drawn all the same, now and then, or what is to be drawn would pile up.
   changed() {
-    this.frame ??= requestAnimationFrame(() => { this.frame = null; this.draw(); });
+    if (this.frame !== null) return;
+    const draw = () => { this.frame = null; this.draw(); };
+    const frame = document.hidden ? setTimeout(draw, 1000) : requestAnimationFrame(draw);
+    this.cancel = document.hidden ? () => clearTimeout(frame) : () => cancelAnimationFrame(frame);
+    this.frame = frame;
   }
 
   /** Show the queues (null) or one job. */
@@ -97,7 +105,8 @@ export class View {
   }
 
   tick() {
-    if (document.hidden) return;
+    // No clock runs on what cannot be seen: a job may have ended since the connection was lost.
+    if (document.hidden || !this.live) return;
     const now = this.now();
     this.alone?.tick(now);
     for (const row of this.rows.values()) row.tick(now);
@@ -140,7 +149,7 @@ class Section {
 
   tally(counts) {
     const known = COUNTED.filter(([state]) => counts[state] > 0);
-    const text = JSON.stringify(known.map(([state]) => counts[state]));
+    const text = known.map(([state]) => `${state} ${counts[state]}`).join();
     if (text === this.tallied) return;
     this.tallied = text;
     this.counts.replaceChildren(...known.map(([state, word]) =>

@@ -51,3 +51,12 @@ test('a job is asked for once at a time, and no more than eight at once', async 
   await turn();
   assert.equal(catchUp.running.size + catchUp.waiting.size, 0);
 });
+
+test('a job the server has never heard of is not waited for', async () => {
+  const { store, calls, catchUp } = place(() => ({ ok: true, recovered: false, snapshot: { jobId: 'j', state: 'unknown' } }));
+  catchUp.want('j');
+  await turn();
+  assert.deepEqual(calls.map(([name]) => name), ['subscribe-to-job', 'unsubscribe-from-job']);
+  assert.equal(catchUp.running.size, 0);
+  assert.equal(store.jobs.size, 1);
+});

@@ -213,6 +213,12 @@ test('a job nobody has heard of is waited for, and is forgotten when no longer l
   assert.deepEqual([...store.jobs.keys()], ['later']);
 });
 
+test('a listed job the server no longer knows leaves the page', () => {
+  const store = running();
+  store.takeSnapshot({ jobId: 'j1', state: 'unknown', recovered: false });
+  assert.deepEqual([store.jobs.size, store.listed('demo').length], [0, 0]);
+});
+
 test('names such as __proto__ are but names', () => {
   const store = new Store();
   store.takeListed({ id: '__proto__', queue: 'constructor', name: 'toString', status: 'active', epoch: 'e', seq: 1 });
