@@ -1,0 +1,104 @@
+--[[
+One event, all or nothing: law, number, state, history, time to live, index, publish.
+
+KEYS  1 state (hash)  2 history (stream)  3 queue's index (zset)  4 queues (zset)
+ARGV  1 event name    2 body: the event's JSON without "{"   3 attempt   4 queue
+      5 states it may follow ("a,b")   6 state it leads to   7 "1" when it ends the attempt
+      8 "1" when it ends the job       9 writer or ""       10 the writer's count
+     11 epoch for a new record        12 born (ms, 0: not told)  13 ttl (ms)  14 history length
+     15 job's channel                 16 queue's channel     17 job id        18 event class
+
+Answers {"ok" | "again", epoch, seq, cancel reason or ""} or {"refused", reason, state}.
+]]
+local state_key, history_key, index_key, queues_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local name, body, attempt, queue = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local follows, leads_to, ends_attempt, ends_job = ARGV[5], ARGV[6], ARGV[7] == '1', ARGV[8] == '1'
+local writer, count, born, ttl = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local writer_field = 'writer:' .. writer
+local queued = name == 'job-queued'
+
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+
+local record = redis.call('HMGET', state_key, 'epoch', 'seq', 'attempt', 'state', 'queue', 'over', 'born',
+                          'cancel', writer_field)
+local epoch, seq, state = record[1], tonumber(record[2] or '0'), record[4]
+local at_attempt, over = tonumber(record[3] or '0'), tonumber(record[6] or '0')
+local cancel = record[8] or ''
+local terminal = state == 'completed' or state == 'failed' or state == 'cancelled'
+
+local function refuse(reason) return {'refused', reason, state} end
+
+local function begin()
+  -- What stands under these names belongs to a life that is over: its numbers must not be taken for ours.
+  redis.call('DEL', state_key, history_key)
+  epoch, seq, at_attempt, over, cancel = ARGV[11], 0, 0, 0, ''
+  redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'born', ARGV[12])
+end
+
+if epoch then
+  local same_life = not (queued and born > 0 and tonumber(record[7]) > 0 and born ~= tonumber(record[7]))
+  if not same_life then
+    if terminal or born > tonumber(record[7]) then begin() else return refuse('superseded') end
+  else
+    if queue ~= record[5] then return refuse('other-queue') end
+    if record[9] then
+      local seen_attempt, seen_count, seen_seq = string.match(record[9], '^(%d+):(%d+):(%d+)$')
+      if tonumber(seen_attempt) == attempt and count <= tonumber(seen_count) then
+        return {'again', epoch, tonumber(seen_seq), cancel}
+      end
+    end
+    if queued and attempt <= at_attempt then return {'again', epoch, seq, cancel} end
+    if attempt < at_attempt then return refuse('stale-attempt') end
+    if attempt == at_attempt then
+      if over == attempt then return refuse('closed') end
+      if not string.find(',' .. follows .. ',', ',' .. state .. ',', 1, true) then
+        return refuse('out-of-order')
+      end
+    end
+  end
+else
+  begin()
+end
+
+if attempt > at_attempt then
+  local stale = {}
+  for _, field in ipairs(redis.call('HKEYS', state_key)) do
+    if string.sub(field, 1, 7) == 'writer:' then stale[#stale + 1] = field end
+  end
+  if #stale > 0 then redis.call('HDEL', state_key, unpack(stale)) end
+end
+
+seq = seq + 1
+local payload = '{"seq":' .. string.format('%d', seq) .. ',"epoch":"' .. epoch .. '",' .. body
+local wire = '["' .. name .. '",' .. payload .. ']'
+local changes = {'seq', string.format('%d', seq), 'attempt', attempt, 'state', leads_to, 'at', string.format('%d', now_ms)}
+if ARGV[18] ~= 'log' then
+  changes[#changes + 1] = 'event:' .. name
+  changes[#changes + 1] = payload
+end
+if writer ~= '' then
+  changes[#changes + 1] = writer_field
+  changes[#changes + 1] = ARGV[3] .. ':' .. ARGV[10] .. ':' .. string.format('%d', seq)
+end
+if ends_attempt then
+  changes[#changes + 1] = 'over'
+  changes[#changes + 1] = attempt
+end
+redis.call('HSET', state_key, unpack(changes))
+-- A request to cancel ends with the job, and a job queued anew starts without one; a retry in between keeps it.
+if ends_job or queued then
+  redis.call('HDEL', state_key, 'cancel')
+  cancel = ''
+end
+redis.call('XADD', history_key, 'MAXLEN', '~', ARGV[14], string.format('%d', seq) .. '-0', 'e', wire)
+redis.call('PEXPIRE', state_key, ttl)
+redis.call('PEXPIRE', history_key, ttl)
+redis.call('ZADD', index_key, now_ms, ARGV[17])
+redis.call('ZREMRANGEBYRANK', index_key, 0, -10001)
+redis.call('PEXPIRE', index_key, ttl)
+redis.call('ZADD', queues_key, now_ms, queue)
+redis.call('ZREMRANGEBYRANK', queues_key, 0, -1001)
+redis.call('PUBLISH', ARGV[15], wire)
+redis.call('PUBLISH', ARGV[16], wire)
+return {'ok', epoch, seq, cancel}

@@ -1,0 +1,130 @@
+"""What every journal does, whatever it is kept in. One test suite holds all of them to it."""
+
+import itertools
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from jobcast.shared.events import Event
+from jobcast.shared.position import Position
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How much of a record is kept: ``history`` events, and the record ``ttl`` ms after its last event."""
+
+    history: int = 256
+    ttl: int = DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An idempotency key: the same key twice is one event. ``count`` grows with each event of one writer."""
+
+    writer: str
+    count: int
+
+
+@dataclass(slots=True)
+class Writer:
+    """Who appends. Gives each of its events a key, so that an append can be sent again when its answer is lost."""
+
+    name: str = field(default_factory=lambda: secrets.token_hex(6))
+    _counter: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def key(self) -> Key:
+        return Key(self.name, next(self._counter))
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an event stands now. ``fresh`` is False for a key seen before; ``cancelling`` asks the writer to stop."""
+
+    position: Position
+    fresh: bool
+    cancelling: str | None
+
+
+class Entry(NamedTuple):
+    """One recorded event: its number and the bytes that were published, ``[event, payload]`` in JSON."""
+
+    seq: int
+    wire: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A job's record at one instant.
+
+    ``fields`` is empty when there is no record. ``missed`` are the events after the position asked for;
+    ``recovered`` says that they are all of them (same epoch, none trimmed away).
+    """
+
+    position: Position | None
+    fields: dict[str, bytes]
+    missed: Sequence[Entry] = ()
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    """Jobs of a queue, last changed first. ``cursor`` asks for the next page; None when there is none."""
+
+    job_ids: list[str]
+    cursor: str | None
+
+
+class Journal(Protocol):
+    """Appending and reading. Every method raises ``Unavailable`` when the store cannot be reached or will not write."""
+
+    async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
+        """Take one event: check the law, number it, record it and publish it, all or nothing.
+
+        ``born`` (Unix ms, with ``job-queued``) tells a job queued again under an old id, which begins a new epoch,
+        from the same news told twice. ``ttl`` in ms, when the record must outlive the usual.
+
+        Raises:
+            Refused: the state law says no; the reason is named.
+            BadRequest, PayloadTooLarge: the event cannot be recorded.
+        """
+        ...
+
+    async def read(self, job_id: str, since: Position | None = None) -> Reading:
+        """The present state and, with ``since``, what was missed: both at one instant."""
+        ...
+
+    async def read_many(self, job_ids: Iterable[str]) -> list[Reading]:
+        """Present states only, in the order asked for."""
+        ...
+
+    async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
+        """The last events that are still kept, oldest first."""
+        ...
+
+    async def request_cancel(self, job_id: str, reason: str) -> bool:
+        """Ask whoever runs the job to stop; False when the job is not live."""
+        ...
+
+    async def cancel_requests(self, job_ids: Sequence[str]) -> list[str | None]:
+        """For each job, the reason it should stop, or None."""
+        ...
+
+    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
+        """The queue's jobs by last change, newest first."""
+        ...
+
+    async def queues(self) -> list[str]:
+        """Queues that had an event, last changed first."""
+        ...
+
+
+def continues(since: Position, position: Position, missed: Sequence[Entry]) -> bool:
+    """Whether ``missed`` is all that happened between the two positions."""
+    if since.epoch != position.epoch or since.seq > position.seq:
+        return False
+    if since.seq == position.seq:
+        return True
+    return bool(missed) and missed[0].seq == since.seq + 1 and missed[-1].seq >= position.seq

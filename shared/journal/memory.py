@@ -1,0 +1,184 @@
+"""A journal in memory: the same law, numbers and answers as the one in Redis, for tests that need no server.
+
+It is the script of the Redis journal said a second time, in Python; the contract suite and a stateful test hold the
+two to the same answers. Nothing here is bounded in jobs: it is not for a service.
+"""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from jobcast.shared.errors import BadRequest, Refused
+from jobcast.shared.events import Event, encode_body
+from jobcast.shared.journal.contract import Appended, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.position import Position
+from jobcast.shared.states import JOB_QUEUED, LAW, LIVE, TERMINAL
+
+
+@dataclass(slots=True)
+class _Record:
+    epoch: str
+    queue: str
+    born: int
+    history: deque[Entry]
+    seq: int = 0
+    attempt: int = 0
+    over: int = 0
+    state: str = "unknown"
+    cancel: str | None = None
+    changed: int = 0
+    latest: dict[str, bytes] = field(default_factory=dict)
+    writers: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+
+class MemoryJournal:
+    """See :class:`~jobcast.shared.journal.contract.Journal`. ``published`` is called with each event's bytes."""
+
+    def __init__(self, life: Life | None = None, published: Callable[[str, str, bytes], None] | None = None) -> None:
+        self._life = life or Life()
+        self._published = published
+        self._records: dict[str, _Record] = {}
+        self._epochs = itertools.count(1)
+        self._changes = itertools.count(1)
+
+    def forget(self) -> None:
+        """Lose everything, as a Redis without persistence does when it restarts."""
+        self._records.clear()
+
+    async def append(
+        self,
+        event: Event,
+        *,
+        key: Key | None = None,
+        born: int = 0,
+        ttl: int | None = None,  # noqa: ARG002  nothing expires here
+    ) -> Appended:
+        body = encode_body(event)
+        record = self._records.get(event.job_id)
+        if record is not None and self._is_new_life(record, event, born):
+            record = None
+        if record is None:
+            record = self._begin(event, born)
+        elif (known := self._check(record, event, key)) is not None:
+            return known
+        self._take(record, event, key, body)
+        return Appended(Position(record.epoch, record.seq), True, record.cancel)
+
+    def _is_new_life(self, record: _Record, event: Event, born: int) -> bool:
+        if event.kind != JOB_QUEUED or not born or not record.born or born == record.born:
+            return False
+        if record.state not in TERMINAL and born < record.born:
+            raise Refused(event.kind, event.job_id, "superseded", record.state)
+        return True
+
+    def _begin(self, event: Event, born: int) -> _Record:
+        record = _Record(f"m{next(self._epochs)}", event.queue, born, deque(maxlen=self._life.history))
+        self._records[event.job_id] = record
+        return record
+
+    def _check(self, record: _Record, event: Event, key: Key | None) -> Appended | None:
+        """Raise if the law says no; answer for an event that is already recorded; None to go on."""
+
+        def refused(reason: str) -> Refused:
+            return Refused(event.kind, event.job_id, reason, record.state)
+
+        if event.queue != record.queue:
+            raise refused("other-queue")
+        if key is not None and key.writer in record.writers:
+            attempt, count, seq = record.writers[key.writer]
+            if attempt == event.attempt and key.count <= count:
+                return Appended(Position(record.epoch, seq), False, record.cancel)
+        if event.kind == JOB_QUEUED and event.attempt <= record.attempt:
+            return Appended(Position(record.epoch, record.seq), False, record.cancel)
+        if event.attempt < record.attempt:
+            raise refused("stale-attempt")
+        if event.attempt == record.attempt:
+            if record.over == event.attempt:
+                raise refused("closed")
+            if record.state not in LAW[event.kind].follows:
+                raise refused("out-of-order")
+        return None
+
+    def _take(self, record: _Record, event: Event, key: Key | None, body: bytes) -> None:
+        if event.attempt > record.attempt:
+            record.writers.clear()
+        record.seq += 1
+        record.attempt, record.state = event.attempt, event.leads_to
+        record.changed = next(self._changes)
+        payload = b'{"seq":%d,"epoch":"%s",' % (record.seq, record.epoch.encode()) + body
+        wire = b'["%s",%s]' % (event.kind.encode(), payload)
+        if LAW[event.kind].event_class != "log":
+            record.latest[f"event:{event.kind}"] = payload
+        if key is not None:
+            record.writers[key.writer] = (event.attempt, key.count, record.seq)
+        if event.ends_attempt:
+            record.over = event.attempt
+        if event.terminal or event.kind == JOB_QUEUED:
+            record.cancel = None
+        record.history.append(Entry(record.seq, wire))
+        if self._published is not None:
+            self._published(event.job_id, event.queue, wire)
+
+    async def read(self, job_id: str, since: Position | None = None) -> Reading:
+        record = self._records.get(job_id)
+        if record is None:
+            return Reading(None, {})
+        position = Position(record.epoch, record.seq)
+        fields = {
+            "epoch": record.epoch.encode(),
+            "seq": str(record.seq).encode(),
+            "attempt": str(record.attempt).encode(),
+            "state": record.state.encode(),
+            "queue": record.queue.encode(),
+            "born": str(record.born).encode(),
+            "over": str(record.over).encode(),
+            "at": str(int(time.time() * 1000)).encode(),
+            **record.latest,
+        }
+        if record.cancel is not None:
+            fields["cancel"] = record.cancel.encode()
+        if since is not None:
+            missed = [entry for entry in record.history if entry.seq > since.seq]
+            if continues(since, position, missed):
+                return Reading(position, fields, missed, recovered=True)
+        return Reading(position, fields)
+
+    async def read_many(self, job_ids: Iterable[str]) -> list[Reading]:
+        return [await self.read(job_id) for job_id in job_ids]
+
+    async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
+        record = self._records.get(job_id)
+        return [] if record is None else list(record.history)[-limit:]
+
+    async def request_cancel(self, job_id: str, reason: str) -> bool:
+        record = self._records.get(job_id)
+        if record is None or record.state not in LIVE:
+            return False
+        record.cancel = reason or "cancelled"
+        return True
+
+    async def cancel_requests(self, job_ids: Sequence[str]) -> list[str | None]:
+        return [None if (record := self._records.get(job_id)) is None else record.cancel for job_id in job_ids]
+
+    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
+        if cursor is not None and not cursor.isdecimal():
+            raise BadRequest(f"expected a cursor from an earlier page, got {cursor[:64]!r}")
+        last = int(cursor) if cursor is not None else None
+        found = sorted(
+            (
+                (record.changed, job_id)
+                for job_id, record in self._records.items()
+                if record.queue == queue and (last is None or record.changed < last)
+            ),
+            reverse=True,
+        )
+        page = found[:limit]
+        return IndexPage([job_id for _, job_id in page], str(page[-1][0]) if len(found) > limit else None)
+
+    async def queues(self) -> list[str]:
+        latest: dict[str, int] = {}
+        for record in self._records.values():
+            latest[record.queue] = max(record.changed, latest.get(record.queue, 0))
+        return sorted(latest, key=lambda queue: -latest[queue])

@@ -1,0 +1,175 @@
+"""The journal in Redis: one Lua script appends, one transaction reads."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+
+from jobcast.shared.errors import BadRequest, Refused
+from jobcast.shared.events import Event, encode_body
+from jobcast.shared.journal.contract import Appended, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.keys import Keys
+from jobcast.shared.position import Position
+from jobcast.shared.redis import unavailable
+from jobcast.shared.states import LAW, LIVE
+
+_SCRIPT: Final = resources.files("jobcast.shared.journal").joinpath("append.lua").read_text("utf-8")
+_EPOCH_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_REQUEST_CANCEL: Final = """
+local state = redis.call('HGET', KEYS[1], 'state')
+for live in string.gmatch(ARGV[2], '[^,]+') do
+  if state == live then
+    redis.call('HSET', KEYS[1], 'cancel', ARGV[1])
+    return 1
+  end
+end
+return 0
+"""
+
+
+def new_epoch() -> str:
+    """Eight letters: two lives of one record share a name once in 10^12."""
+    return "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(8))
+
+
+class RedisJournal:
+    """See :class:`~jobcast.shared.journal.contract.Journal`. The client is the caller's to close."""
+
+    def __init__(self, client: Redis, keys: Keys | None = None, life: Life | None = None) -> None:
+        self._client = client
+        self._keys = keys or Keys()
+        self._life = life or Life()
+        self._append = client.register_script(_SCRIPT)
+        self._request_cancel = client.register_script(_REQUEST_CANCEL)
+
+    async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
+        job_id, keys = event.job_id, self._keys
+        rule = LAW[event.kind]
+        body = encode_body(event)
+        with unavailable():
+            answer = await self._append(
+                keys=[
+                    keys.state(job_id),
+                    keys.history(job_id),
+                    keys.queue_index(event.queue),
+                    keys.queues(),
+                ],
+                args=[
+                    event.kind,
+                    body,
+                    event.attempt,
+                    event.queue,
+                    ",".join(rule.follows),
+                    event.leads_to,
+                    int(event.ends_attempt),
+                    int(event.terminal),
+                    key.writer if key else "",
+                    key.count if key else 0,
+                    new_epoch(),
+                    born,
+                    max(self._life.ttl, ttl or 0),
+                    self._life.history,
+                    keys.channel(job_id),
+                    keys.queue_channel(event.queue),
+                    job_id,
+                    rule.event_class,
+                ],
+            )
+        if answer[0] == b"refused":
+            raise Refused(event.kind, job_id, answer[1].decode(), answer[2].decode())
+        outcome, epoch, seq, cancel = answer
+        return Appended(Position(epoch.decode(), int(seq)), outcome == b"ok", cancel.decode() or None)
+
+    async def read(self, job_id: str, since: Position | None = None) -> Reading:
+        with unavailable():
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.hgetall(self._keys.state(job_id))
+                if since is not None:
+                    pipe.xrange(self._keys.history(job_id), min=f"({since.seq}-0")
+                answers = await pipe.execute()
+        reading = _reading(answers[0])
+        if since is None or reading.position is None:
+            return reading
+        missed = _entries(answers[1])
+        if not continues(since, reading.position, missed):
+            return reading
+        return Reading(reading.position, reading.fields, missed, recovered=True)
+
+    async def read_many(self, job_ids: Iterable[str]) -> list[Reading]:
+        ids = list(job_ids)
+        if not ids:
+            return []
+        with unavailable():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hgetall(self._keys.state(job_id))
+                return [_reading(answer) for answer in await pipe.execute()]
+
+    async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
+        with unavailable():
+            newest_first = await self._client.xrevrange(self._keys.history(job_id), count=limit)
+        return _entries(cast("list[Any]", newest_first))[::-1]
+
+    async def request_cancel(self, job_id: str, reason: str) -> bool:
+        with unavailable():
+            taken = await self._request_cancel(
+                keys=[self._keys.state(job_id)], args=[reason or "cancelled", ",".join(LIVE)]
+            )
+        return bool(taken)
+
+    async def cancel_requests(self, job_ids: Sequence[str]) -> list[str | None]:
+        if not job_ids:
+            return []
+        with unavailable():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hget(self._keys.state(job_id), "cancel")
+                return [None if answer is None else answer.decode() for answer in await pipe.execute()]
+
+    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
+        # The cursor is "<ms>:<how many of that ms were already given>", so that jobs which change while a
+        # reader turns the pages move to the front and leave no hole behind.
+        last_ms, given = _read_cursor(cursor)
+        with unavailable():
+            found: list[tuple[bytes, float]] = await self._client.zrevrangebyscore(  # type: ignore[assignment]
+                self._keys.queue_index(queue),
+                max="+inf" if last_ms is None else last_ms,
+                min=0,
+                start=given,
+                num=limit + 1,
+                withscores=True,
+            )
+        page = [(member.decode(), int(score)) for member, score in found]
+        if len(page) <= limit:
+            return IndexPage([job_id for job_id, _ in page], None)
+        page = page[:limit]
+        oldest = page[-1][1]
+        seen = sum(1 for _, ms in page if ms == oldest) + (given if oldest == last_ms else 0)
+        return IndexPage([job_id for job_id, _ in page], f"{oldest}:{seen}")
+
+    async def queues(self) -> list[str]:
+        with unavailable():
+            found: list[bytes] = await self._client.zrevrange(self._keys.queues(), 0, -1)  # type: ignore[assignment]
+        return [name.decode() for name in found]
+
+
+def _read_cursor(cursor: str | None) -> tuple[int | None, int]:
+    if cursor is None:
+        return None, 0
+    ms, _, given = cursor.partition(":")
+    if not (ms.isdecimal() and given.isdecimal() and len(cursor) < 40):
+        raise BadRequest(f"expected a cursor from an earlier page, got {cursor[:64]!r}")
+    return int(ms), int(given)
+
+
+def _reading(fields: dict[bytes, bytes]) -> Reading:
+    if not fields.get(b"epoch") or not fields.get(b"seq"):
+        return Reading(None, {})
+    position = Position(fields[b"epoch"].decode(), int(fields[b"seq"]))
+    return Reading(position, {name.decode(): value for name, value in fields.items()})
+
+
+def _entries(rows: Sequence[Any]) -> list[Entry]:
+    return [Entry(int(entry_id.partition(b"-")[0]), values[b"e"]) for entry_id, values in rows]

@@ -1,0 +1,48 @@
+"""Every Redis name the project uses.
+
+A job's keys share the hash tag ``{jobId}``. The queue's index does not, and the append step touches both: on
+Redis Cluster an append would be refused as a cross-slot script, so the journal asks for a Redis that is not
+clustered (BullMQ's own bulk and flow calls ask for the same).
+"""
+
+import re
+from dataclasses import dataclass
+
+from jobcast.shared.errors import BadSettings
+
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names below one prefix, so that several installations can share a Redis."""
+
+    prefix: str = "jobcast"
+
+    def __post_init__(self) -> None:
+        if _PREFIX.fullmatch(self.prefix) is None:
+            raise BadSettings(f"expected a key prefix of 1 to 32 letters, digits and _ . -, got {self.prefix!r}")
+
+    def state(self, job_id: str) -> str:
+        """Hash: the job's present state, and the latest event of each kind, whole."""
+        return f"{self.prefix}:{{{job_id}}}:state"
+
+    def history(self, job_id: str) -> str:
+        """Stream: the job's last events; the entry id is ``<seq>-0``."""
+        return f"{self.prefix}:{{{job_id}}}:history"
+
+    def channel(self, job_id: str) -> str:
+        """Channel: each event of the job as it is recorded."""
+        return f"{self.prefix}:{{{job_id}}}"
+
+    def queue_channel(self, queue: str) -> str:
+        """Channel: each event of every job of the queue."""
+        return f"{self.prefix}:queue:{{{queue}}}"
+
+    def queue_index(self, queue: str) -> str:
+        """Sorted set: the queue's jobs by the time of their last change (Unix ms)."""
+        return f"{self.prefix}:queue:{{{queue}}}:jobs"
+
+    def queues(self) -> str:
+        """Sorted set: the queues that ever had an event, by the time of the last one (Unix ms)."""
+        return f"{self.prefix}:queues"

@@ -1,0 +1,214 @@
+"""BullMQ's producer side behind one typed adapter: submit, cancel, retry, look.
+
+A job lives in two records: BullMQ's (what is to be run) and the journal (what happened). BullMQ's is written first;
+``job-queued`` follows, and the worker that takes the job says it again, so a producer that dies between the two, or
+one that knows nothing of the journal, leaves no hole.
+"""
+
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bullmq import Job, Queue
+from redis.asyncio import Redis
+
+from jobcast.shared.errors import BadRequest, NotPossible, Refused, UnknownJob
+from jobcast.shared.events import Event, JobCancelled, JobQueued
+from jobcast.shared.journal.contract import Journal, Reading, Writer
+from jobcast.shared.names import check_job_id, check_job_name, check_queue_name
+from jobcast.shared.options import JobOptions
+from jobcast.shared.redis import unavailable
+from jobcast.shared.states import QUEUED, TERMINAL
+
+# Defaults of BullMQ keep finished jobs for ever.
+KEEP_COMPLETED: Final = {"age": 24 * 3600, "count": 1000}
+KEEP_FAILED: Final = {"age": 7 * 24 * 3600, "count": 5000}
+MOST_QUEUES: Final = 64
+"""Queue handles kept open; each holds BullMQ's scripts. The one unused for longest is let go."""
+LONGEST_REASON: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """``fresh`` is False when BullMQ already had a job of that id, which then stands for the new one."""
+
+    job_id: str
+    fresh: bool
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class JobQueues:
+    """All queues of one Redis, from the producer's side. ``client`` comes from ``connect_for_bullmq``."""
+
+    def __init__(self, client: Redis, journal: Journal, *, prefix: str = "bull") -> None:
+        self._client = client
+        self._journal = journal
+        self._prefix = prefix
+        self._queues: OrderedDict[str, Any] = OrderedDict()
+        self._version: str | None = None
+        self._writer = Writer()
+
+    async def submit(self, queue: str, name: str, data: Any, options: JobOptions | None = None) -> Submitted:
+        """Queue a job and say so in the journal.
+
+        Raises:
+            BadQueueName, BadJobId, BadRequest: refused before Redis.
+            Unavailable: nothing was queued, or it is not known whether it was.
+        """
+        check_queue_name(queue)
+        check_job_name(name)
+        options = options or JobOptions()
+        born = now_ms()
+        wanted: dict[str, Any] = {
+            "removeOnComplete": KEEP_COMPLETED,
+            "removeOnFail": KEEP_FAILED,
+            "attempts": 1,
+            **options.for_bullmq(),
+            "timestamp": born,
+        }
+        wanted.setdefault("jobId", uuid.uuid4().hex)
+        with unavailable():
+            handle = await self._queue(queue)
+            try:
+                job = await handle.add(name, data, wanted)
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise BadRequest(f"the job's data cannot be written as JSON: {error}") from error
+            fresh = True
+            if options.job_id is not None or options.deduplication is not None:
+                # BullMQ answers with the id of the job it already has; whose it is shows in its time of birth.
+                kept = await Job.fromId(handle, job.id)
+                fresh = kept is not None and kept.timestamp == born
+                job = kept or job
+        if fresh:
+            await self.announce(queue, job)
+        return Submitted(str(job.id), fresh)
+
+    async def announce(self, queue: str, job: Any) -> None:
+        """Append ``job-queued`` for a job BullMQ holds; the same news twice is one event."""
+        delay = int(job.opts.get("delay") or 0)
+        event = JobQueued(
+            job_id=job.id,
+            queue=queue,
+            attempt=1,
+            timestamp=job.timestamp,
+            name=job.name,
+            max_attempts=max(1, int(job.opts.get("attempts") or 1)),
+            delay=delay or None,
+            priority=int(job.opts.get("priority") or 0) or None,
+            parent_id=job.parent.get("id") if job.parent else None,
+        )
+        await self._append(event, born=job.timestamp)
+
+    async def cancel(self, job_id: str, reason: str | None = None) -> str:
+        """Stop a job: one that waits is taken from its queue, one that runs is asked to stop.
+
+        Returns ``cancelled`` or ``cancelling``.
+
+        Raises:
+            UnknownJob: there is no record of it.
+            NotPossible: it is already over.
+        """
+        reason = (reason or "cancelled on request")[:LONGEST_REASON]
+        reading = await self._known(job_id)
+        state, queue = reading.fields["state"].decode(), reading.fields["queue"].decode()
+        if state in TERMINAL:
+            raise NotPossible(f"job {job_id} is already {state}; only a job that is not over can be cancelled")
+        # Asked first, so that a worker that takes the job while we look stops it itself.
+        await self._journal.request_cancel(job_id, reason)
+        if state in QUEUED and await self._remove_waiting(queue, job_id):
+            attempt = int(reading.fields["attempt"])
+            await self._append(
+                JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
+            )
+            return "cancelled"
+        return "cancelling"
+
+    async def retry(self, job_id: str) -> None:
+        """Queue a finished job again, as a new attempt of the same job.
+
+        Raises:
+            UnknownJob: there is no record of it, or BullMQ no longer keeps it.
+            NotPossible: it is not over yet.
+        """
+        reading = await self._known(job_id)
+        state, queue = reading.fields["state"].decode(), reading.fields["queue"].decode()
+        if state not in TERMINAL:
+            raise NotPossible(f"job {job_id} is {state}; only a job that is over can be tried again")
+        with unavailable():
+            handle = await self._queue(queue)
+            job = await Job.fromId(handle, job_id)
+            if job is None:
+                raise UnknownJob(f"job {job_id} is no longer kept by its queue; submit it anew")
+            try:
+                await job.retry("completed" if state == "completed" else "failed")
+            except TypeError as error:  # BullMQ's own word for every refusal
+                raise NotPossible(f"job {job_id} cannot be tried again: {error}") from error
+        await self._append(
+            JobQueued(
+                job_id=job_id,
+                queue=queue,
+                attempt=job.attemptsStarted + 1,
+                timestamp=now_ms(),
+                name=job.name,
+                max_attempts=max(1, int(job.opts.get("attempts") or 1)),
+            ),
+            born=int(reading.fields["born"]),
+        )
+
+    async def counts(self, queue: str) -> dict[str, int]:
+        """How many jobs BullMQ holds, by state; jobs with a priority wait like the others."""
+        check_queue_name(queue)
+        with unavailable():
+            found = await (await self._queue(queue)).getJobCounts()
+        found = {state: int(count) for state, count in found.items()}
+        found["waiting"] = found.pop("waiting", 0) + found.pop("prioritized", 0)
+        return dict(sorted(found.items()))
+
+    async def paused(self, queue: str) -> bool:
+        """Whether workers were told to take no job from this queue."""
+        check_queue_name(queue)
+        with unavailable():
+            return bool(await (await self._queue(queue)).isPaused())
+
+    async def _known(self, job_id: str) -> Reading:
+        reading = await self._journal.read(check_job_id(job_id))
+        if reading.position is None:
+            raise UnknownJob(f"no record of job {job_id}")
+        return reading
+
+    async def _remove_waiting(self, queue: str, job_id: str) -> bool:
+        """Take the job out of BullMQ; False when a worker already has it, or when it was never there.
+
+        BullMQ answers "removed" for a job it never had, such as one that only a reporter outside it knows.
+        """
+        with unavailable():
+            handle = await self._queue(queue)
+            if await Job.fromId(handle, job_id) is None:
+                return False
+            return int(await handle.backend.remove(job_id, True)) == 1
+
+    async def _append(self, event: Event, *, born: int = 0) -> None:
+        try:
+            await self._journal.append(event, key=self._writer.key(), born=born)
+        except Refused:
+            # The worker was quicker: what we had to say is already history.
+            return
+
+    async def _queue(self, name: str) -> Any:
+        handle = self._queues.get(name)
+        if handle is None:
+            handle = Queue(name, {"connection": self._client, "prefix": self._prefix})
+            if self._version is None:
+                self._version = str((await self._client.info("server"))["redis_version"])
+            # Known already: BullMQ would ask for it by itself, queue by queue, in the middle of a call.
+            handle.redisConnection.version = self._version
+            self._queues[name] = handle
+            if len(self._queues) > MOST_QUEUES:
+                self._queues.popitem(last=False)
+        self._queues.move_to_end(name)
+        return handle

@@ -1,0 +1,118 @@
+"""How a connection to Redis is made. All time-outs and retries of the project are set here, on purpose.
+
+redis-py's own defaults collide with what stands on them: its 5 s read time-out cuts BullMQ's blocking wait short and
+leaves an idle worker deaf, and its subscriber connection resubscribes in silence after losing messages.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+
+from jobcast.shared.errors import BadSettings, Unavailable
+
+CONNECT_TIMEOUT: Final = 3.0
+COMMAND_TIMEOUT: Final = 5.0
+BLOCKING_TIMEOUT: Final = 30.0
+"""Longer than any blocking wait of BullMQ (10 s), so that an idle worker is never taken for a dead connection."""
+
+
+def connect(url: str, *, name: str, connections: int = 16) -> Redis:
+    """A client for commands: bytes in and out, at most ``connections`` at once, the next caller waits its turn.
+
+    A command is tried again three times within about a second; every write of the project carries an idempotency
+    key or may be repeated, so a lost answer costs nothing.
+
+    Raises:
+        BadSettings: the URL cannot be understood.
+    """
+    return Redis(connection_pool=_pool(url, name, connections, COMMAND_TIMEOUT, decode=False))
+
+
+def connect_for_bullmq(url: str, *, name: str, connections: int = 32) -> Redis:
+    """A client BullMQ can stand on: text in and out, and a read time-out longer than its blocking wait."""
+    return Redis(connection_pool=_pool(url, name, connections, BLOCKING_TIMEOUT, decode=True))
+
+
+def duplicate(client: Redis, *, name: str) -> AbstractConnection:
+    """One connection of its own with the settings of ``client``, not yet connected, that never reconnects by itself.
+
+    For a subscriber: whoever reads it must learn of every loss, so nothing here retries.
+    """
+    pool: ConnectionPool = client.connection_pool
+    settings = dict(pool.connection_kwargs)
+    settings.update(client_name=name, retry=Retry(_no_wait(), 0), retry_on_error=[], decode_responses=False)
+    settings.update(socket_timeout=None, health_check_interval=0, protocol=2)
+    return pool.connection_class(**settings)
+
+
+def without_secrets(url: str) -> str:
+    """The URL for logs and messages, its user and password left out."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+@contextlib.contextmanager
+def unavailable() -> Iterator[None]:
+    """Turn what redis-py raises when the store cannot serve into one ``Unavailable`` with a sentence."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError, BusyLoadingError, OSError) as error:
+        raise Unavailable("Redis cannot be reached; try again") from error
+    except OutOfMemoryError as error:
+        raise Unavailable("Redis is out of memory and takes no writes; nothing was recorded") from error
+    except ReadOnlyError as error:
+        raise Unavailable("this Redis is a read-only replica; nothing was recorded") from error
+    except ResponseError as error:
+        # Redis 6.2 reports both from within a script as plain errors.
+        text = str(error)
+        if "OOM" in text or "READONLY" in text or "MISCONF" in text:
+            raise Unavailable(f"Redis takes no writes; nothing was recorded: {text}") from error
+        raise
+    except RedisError as error:
+        raise Unavailable(f"Redis did not serve the call: {error}") from error
+
+
+def _no_wait() -> ExponentialWithJitterBackoff:
+    return ExponentialWithJitterBackoff(base=0, cap=0)
+
+
+def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool) -> BlockingConnectionPool:
+    try:
+        pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=COMMAND_TIMEOUT,
+            client_name=name,
+            decode_responses=decode,
+            socket_timeout=timeout,
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_keepalive=True,
+            health_check_interval=0,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
+            retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
+        )
+    except ValueError as error:
+        raise BadSettings(
+            f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path: {error}"
+        ) from error
+    return pool

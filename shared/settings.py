@@ -1,0 +1,84 @@
+"""The environment, read once, into one frozen value. A misspelt variable is an error that names it."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from jobcast.shared.errors import BadSettings
+
+PREFIX = "JOBCAST_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every field is the variable ``JOBCAST_<NAME>``. Spans are seconds, sizes bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    url: str = "http://127.0.0.1:8080"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    key_prefix: str = "jobcast"
+    bullmq_prefix: str = "bull"
+    file_roots: str = "."
+    history: int = 256
+    life: float = 24 * 3600.0
+    keep_completed: int = 1000
+    keep_failed: int = 5000
+    concurrency: int = 4
+    job_timeout: float = 3600.0
+    drain: float = 30.0
+    max_connections: int = 10_000
+    max_subscriptions: int = 200
+    origins: str = ""
+    log_level: str = "info"
+    log_format: str = "auto"
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The directories handlers may read below, as a path list gave them."""
+        return tuple(Path(root) for root in self.file_roots.split(os.pathsep) if root)
+
+
+# Read by the test suite and the tools around the project, not by the project.
+_NOT_OURS = frozenset({"require_all"})
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Settings from an environment.
+
+    Raises:
+        BadSettings: a ``JOBCAST_`` variable that does not exist, or a value that is not of its type.
+    """
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in _NOT_OURS
+    }
+    known = set(Settings.__struct_fields__)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
+            raise BadSettings(f"{PREFIX}{name.upper()} is no setting of jobcast{hint}")
+    try:
+        settings = msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSettings(f"a {PREFIX} variable has a value of the wrong kind: {error}") from error
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if not 0 <= settings.port <= 65535:
+        raise BadSettings(f"expected {PREFIX}PORT from 0 to 65535, got {settings.port}")
+    for name in ("history", "life", "concurrency", "job_timeout", "max_connections", "max_subscriptions"):
+        if getattr(settings, name) <= 0:
+            raise BadSettings(f"expected {PREFIX}{name.upper()} above 0, got {getattr(settings, name)}")
+    if settings.drain < 0:
+        raise BadSettings(f"expected {PREFIX}DRAIN from 0, got {settings.drain}")
+    if settings.log_level not in {"debug", "info", "warning", "error"}:
+        raise BadSettings(f"expected {PREFIX}LOG_LEVEL debug, info, warning or error, got {settings.log_level!r}")
+    if settings.log_format not in {"auto", "json", "text"}:
+        raise BadSettings(f"expected {PREFIX}LOG_FORMAT auto, json or text, got {settings.log_format!r}")
