@@ -163,9 +163,7 @@ def _pids() -> list[int]:
 def _group_of(pid: int) -> int | None:
     """None for one that ended meanwhile, or that only waits to be reaped by its parent."""
     try:
-        state, _parent, group, *_ = (
-            Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        )
+        state, _parent, group, *_ = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if state == "Z" else int(group)
