@@ -261,6 +261,13 @@ class Client:
     def _start_reader(self) -> None:
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_behind(), name=f"catch-up-{self.id}")
+            self._reader.add_done_callback(self._reader_ended)
+
+    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
+        """A client whose reader broke would wait for ever: let it go, it may resume by position."""
+        if not reader.cancelled() and (error := reader.exception()) is not None:
+            log.error("catching up failed", client=self.id, exc_info=error)
+            self.close("failed")
 
     async def _read_behind(self) -> None:
         """Read records one after the other while there is room: one task a client, however many jobs it watches."""

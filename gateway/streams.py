@@ -22,8 +22,8 @@ from jobcast.shared.position import Position
 
 SSE_COMMENT_EVERY: Final = 15.0
 LARGEST_CALL: Final = 64 * 1024
-GOING_AWAY: Final = 1001
 TRY_AGAIN_LATER: Final = 1013
+CLOSE_CODES: Final = {"stopping": 1001, "failed": 1011, "slow": TRY_AGAIN_LATER}
 _read_call: Final = msgspec.json.Decoder(list[Any]).decode
 
 
@@ -132,8 +132,8 @@ async def _pump(websocket: WebSocket, client: Client) -> None:
     except (WebSocketDisconnect, RuntimeError, OSError):
         # The other side went away while we wrote; the reading side ends the client.
         client.close("gone")
-    if client.close_reason in {"slow", "stopping"}:
-        code = TRY_AGAIN_LATER if client.close_reason == "slow" else GOING_AWAY
+    code = CLOSE_CODES.get(client.close_reason)
+    if code is not None:
         with contextlib.suppress(RuntimeError, OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await websocket.close(code, client.close_reason)

@@ -45,7 +45,7 @@ class Watch:
     :meth:`opened` again.
     """
 
-    __slots__ = ("_conflate", "_held", "_introduced", "_overflowed", "abandoned", "job_id", "last", "phase")
+    __slots__ = ("_again", "_conflate", "_held", "_introduced", "abandoned", "job_id", "last", "phase")
 
     def __init__(self, job_id: str, since: Position | None = None) -> None:
         self.job_id = job_id
@@ -54,7 +54,7 @@ class Watch:
         self.abandoned = False
         """Nobody watches any more: a reading still under way is for nobody."""
         self._held: list[Message] = []
-        self._overflowed = False
+        self._again = False
         self._introduced = since is not None
         self._conflate = False
 
@@ -86,7 +86,7 @@ class Watch:
         """From here on events are held; returns the position to read from."""
         self.phase = "reading"
         self._held.clear()
-        self._overflowed = False
+        self._again = False
         return self.last
 
     def opened(self, reading: Reading) -> Opened:
@@ -102,7 +102,7 @@ class Watch:
             introduction = self._introduction(reading, snapshot)
         self.last, self._introduced, self._conflate = reading.position, True, False
         held, self._held = self._held, []
-        self.phase = "behind" if self._overflowed else "live"
+        self.phase = "behind" if self._again else "live"
         events.extend(sent for message in held if (sent := self.live(message)) is not None)
         return Opened(snapshot, reading.recovered, introduction, start, events)
 
@@ -118,13 +118,15 @@ class Watch:
         """The feed may have lost something without a trace: read again from the last event sent."""
         if self.phase == "live":
             self.phase = "behind"
+        # A reading that is under way may have been taken before what was lost.
+        self._again = self.phase == "reading"
 
     def _hold(self, message: Message) -> None:
-        if len(self._held) < MOST_HELD and not self._overflowed:
+        if len(self._held) < MOST_HELD and not self._again:
             self._held.append(message)
         else:
             self._held.clear()
-            self._overflowed = True
+            self._again = True
 
     def _missed(self, reading: Reading) -> list[Message]:
         messages = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]
