@@ -19,6 +19,7 @@ from jobcast.gateway.wire import Message
 from jobcast.shared.errors import BadRequest, JobcastError, PayloadTooLarge, Unavailable
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.position import Position
+from jobcast.shared.states import TERMINAL
 
 SSE_COMMENT_EVERY: Final = 15.0
 LARGEST_CALL: Final = 64 * 1024
@@ -48,7 +49,7 @@ class Streams:
         except BaseException:
             client.close("refused")
             raise
-        if until_done and opened.recovered and opened.snapshot.finished_at is not None and not len(client.outbox):
+        if until_done and opened.recovered and opened.snapshot.state in TERMINAL and not len(client.outbox):
             client.close("done")
         return _event_stream(client, until_done=until_done)
 

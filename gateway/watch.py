@@ -15,6 +15,7 @@ from jobcast.gateway.wire import Message, parse, with_skipped
 from jobcast.shared.journal.contract import Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import JOB_SNAPSHOT, Snapshot, build
+from jobcast.shared.states import TERMINAL
 
 MOST_HELD: Final = 256
 """Events held while a reading is under way. Beyond, they are let go and read again afterwards."""
@@ -136,7 +137,8 @@ class Watch:
         return conflated(messages) if self._conflate else messages
 
     def _introduction(self, reading: Reading, snapshot: Snapshot) -> list[Message]:
-        messages = [Message(JOB_SNAPSHOT, _encode([JOB_SNAPSHOT, snapshot]), self.job_id, reading.position)]
+        wire = _encode([JOB_SNAPSHOT, snapshot])
+        messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, snapshot.state in TERMINAL)]
         latest = latest_event(reading) if self._classic else None
         if latest is not None and self._is_news(latest.position):
             messages.append(latest)
