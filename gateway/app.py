@@ -74,7 +74,7 @@ class Gateway:
         self._app = self._build(settings, streams, metrics)
 
     def _build(self, settings: Settings, streams: Streams, metrics: Metrics) -> ASGIApp:
-        origins = [origin for origin in settings.origins.split(",") if origin]
+        origins = [origin.strip() for origin in settings.origins.split(",") if origin.strip()]
 
         async def refuse(_request: Request, error: Exception) -> Response:
             assert isinstance(error, JobcastError)
