@@ -1,4 +1,4 @@
-"""The seam between the record that is read and the feed that runs on: whatever happens in between, the promise holds."""
+"""The seam between the record that is read and the feed that runs on: the promise holds whatever happens between."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
