@@ -222,6 +222,9 @@ class Client:
         self._behind.pop(watch, None)
 
     def _check_room(self) -> None:
+        if self.closed.is_set():
+            # A call that was under way: what it began to watch now, nobody would ever leave.
+            raise Unavailable("this connection is closed; connect again")
         if len(self.jobs) + len(self.queues) >= self._most:
             raise TooManySubscriptions(
                 f"one client may watch {self._most} jobs and queues; unsubscribe from some first"
