@@ -64,7 +64,8 @@ class QueueSink:
     def add(self, watch: Watch) -> None:
         self.watches[watch.job_id] = watch
         if len(self.watches) > MOST_JOBS_OF_A_QUEUE:
-            self.watches.popitem(last=False)
+            # Still behind, it would be read beside the watch that the job's next event begins.
+            self.client.abandon(self.watches.popitem(last=False)[1])
 
     def _begin(self, message: Message) -> Watch:
         watch = Watch(message.job_id)
@@ -164,7 +165,7 @@ class Client:
     def unwatch_job(self, job_id: str) -> None:
         sink = self.jobs.pop(job_id, None)
         if sink is not None:
-            self._abandon(sink.watch)
+            self.abandon(sink.watch)
             self._hub.leave(self._hub.keys.channel(job_id), sink)
             self._hub.metrics.watches.dec()
 
@@ -195,7 +196,7 @@ class Client:
         sink = self.queues.pop(queue, None)
         if sink is not None:
             for watch in sink.watches.values():
-                self._abandon(watch)
+                self.abandon(watch)
             self._hub.leave(self._hub.keys.queue_channel(queue), sink)
             self._hub.metrics.watches.dec()
 
@@ -217,7 +218,8 @@ class Client:
             if self.outbox.roomy:
                 self._start_reader()
 
-    def _abandon(self, watch: Watch) -> None:
+    def abandon(self, watch: Watch) -> None:
+        """Whatever is still read for this watch is for nobody."""
         watch.abandoned = True
         self._behind.pop(watch, None)
 
