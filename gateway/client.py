@@ -14,7 +14,9 @@ from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Message
 from jobcast.shared import logs
 from jobcast.shared.errors import TooManySubscriptions, Unavailable
+from jobcast.shared.journal.contract import Reading
 from jobcast.shared.position import Position
+from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
 
 MOST_JOBS_OF_A_QUEUE: Final = 1000
@@ -189,8 +191,19 @@ class Client:
                 continue
             watch = Watch(job_id)
             sink.add(watch)
-            opened.append(self._open(watch, watch.opened(reading)))
+            opened.append(self._introduce(watch, reading))
         return opened
+
+    def _introduce(self, watch: Watch, reading: Reading) -> Opened:
+        """As many jobs at once as the outbox has room for: the others are read again when it is empty enough.
+
+        Two hundred large snapshots in one breath would close even the best of readers as slow.
+        """
+        if self.outbox.roomy:
+            return self._open(watch, watch.opened(reading))
+        watch.lag(None)
+        self.catch_up(watch)
+        return Opened(build(watch.job_id, reading), recovered=False, introduction=[], start=None, events=[])
 
     def unwatch_queue(self, queue: str) -> None:
         sink = self.queues.pop(queue, None)
