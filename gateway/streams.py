@@ -76,7 +76,13 @@ class Streams:
         client.say(
             "connected", {"message": "connected", "clientId": client.id, "timestamp": time.time_ns() // 1_000_000}
         )
-        pump = asyncio.create_task(_pump(websocket, client, self._clients.pace), name=f"pump-{client.id}")
+        async with asyncio.TaskGroup() as group:
+            pump = group.create_task(_pump(websocket, client, self._clients.pace), name=f"pump-{client.id}")
+            calls = group.create_task(self._take_calls(websocket, client), name=f"calls-{client.id}")
+            # One that was closed as slow may never say another word; waiting for it would keep its connection.
+            pump.add_done_callback(lambda _: calls.cancel())
+
+    async def _take_calls(self, websocket: WebSocket, client: Client) -> None:
         try:
             while not client.closed.is_set():
                 await self._one_call(websocket, client)
@@ -84,7 +90,6 @@ class Streams:
             pass
         finally:
             client.close("gone")
-            await pump
 
     async def _one_call(self, websocket: WebSocket, client: Client) -> None:
         received = await websocket.receive()
