@@ -128,6 +128,8 @@ async def core(redis_url: str, *, linger: float = 0.1, running: bool = True) -> 
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await redis.aclose()
+        # The feed's connection is closed by the loop, a turn later.
+        await asyncio.sleep(0.01)
 
 
 def http(url: str, **options: Any) -> httpx.AsyncClient:
