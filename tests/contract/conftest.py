@@ -55,7 +55,7 @@ def _in_memory(life: Life | None) -> Kept:
         return taken
 
     journal = MemoryJournal(life, published)
-    return Kept(journal, journal.forget, lambda job_id, queue: None, drain)
+    return Kept(journal, journal.forget, lambda _job_id, _queue: None, drain)
 
 
 def _in_redis(server: RedisServer, life: Life | None, stack: AsyncExitStack) -> Kept:

@@ -116,4 +116,4 @@ async def bring(journal: Journal, job_id: str, path: str, attempt: int = 1) -> N
     for make in PATHS[path]:
         await journal.append(make(job_id, attempt))
     reading = await journal.read(job_id)
-    assert reading.fields["state"].decode() == path.split()[0]
+    assert reading.fields["state"].decode() == path.partition(" ")[0]
