@@ -30,6 +30,9 @@ local terminal = state == 'completed' or state == 'failed' or state == 'cancelle
 local function refuse(reason) return {'refused', reason, state} end
 
 local function begin()
+  -- Redis refuses a script for want of memory only at its first write, and only if that one could grow: a DEL
+  -- standing first would let every new job through, past maxmemory, until the machine ends the server.
+  redis.call('HSET', state_key, 'epoch', ARGV[11])
   -- What stands under these names belongs to a life that is over: its numbers must not be taken for ours.
   redis.call('DEL', state_key, history_key)
   epoch, seq, at_attempt, over, cancel = ARGV[11], 0, 0, 0, ''
@@ -61,14 +64,6 @@ else
   begin()
 end
 
-if attempt > at_attempt then
-  local stale = {}
-  for _, field in ipairs(redis.call('HKEYS', state_key)) do
-    if string.sub(field, 1, 7) == 'writer:' then stale[#stale + 1] = field end
-  end
-  if #stale > 0 then redis.call('HDEL', state_key, unpack(stale)) end
-end
-
 seq = seq + 1
 local payload = '{"seq":' .. string.format('%d', seq) .. ',"epoch":"' .. epoch .. '",' .. body
 local wire = '["' .. name .. '",' .. payload .. ']'
@@ -86,6 +81,11 @@ if ends_attempt then
   changes[#changes + 1] = attempt
 end
 redis.call('HSET', state_key, unpack(changes))
+if attempt > at_attempt then
+  for _, field in ipairs(redis.call('HKEYS', state_key)) do
+    if string.sub(field, 1, 7) == 'writer:' and field ~= writer_field then redis.call('HDEL', state_key, field) end
+  end
+end
 -- A request to cancel ends with the job, and a job queued anew starts without one; a retry in between keeps it.
 if ends_job or queued then
   redis.call('HDEL', state_key, 'cancel')
