@@ -97,7 +97,8 @@ redis.call('PEXPIRE', state_key, ttl)
 redis.call('PEXPIRE', history_key, ttl)
 redis.call('ZADD', index_key, now_ms, ARGV[17])
 redis.call('ZREMRANGEBYRANK', index_key, 0, -10001)
-redis.call('PEXPIRE', index_key, ttl)
+-- The index outlives every job in it: a short-lived job must not take a long-kept one off the list.
+if redis.call('PTTL', index_key) < ttl then redis.call('PEXPIRE', index_key, ttl) end
 redis.call('ZADD', queues_key, now_ms, queue)
 redis.call('ZREMRANGEBYRANK', queues_key, 0, -1001)
 redis.call('PUBLISH', ARGV[15], wire)
