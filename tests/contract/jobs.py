@@ -42,8 +42,8 @@ def progress(job_id: str, attempt: int = 1, queue: str = "films", percent: int =
     return JobProgress(**_common(job_id, attempt, queue), progress=percent, percent=percent)
 
 
-def log(job_id: str, attempt: int = 1, queue: str = "films") -> Event:
-    return JobLog(**_common(job_id, attempt, queue), line="reading")
+def log(job_id: str, attempt: int = 1, queue: str = "films", line: str = "reading") -> Event:
+    return JobLog(**_common(job_id, attempt, queue), line=line)
 
 
 def stalled(job_id: str, attempt: int = 1, queue: str = "films") -> Event:
