@@ -17,12 +17,11 @@ from jobcast.shared.errors import BadSettings
 from jobcast.shared.journal.contract import Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
-from jobcast.shared.options import Keep
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.handlers import shipped
-from jobcast.worker.queues import DAY, QueueDefinition
+from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.registry import USERS, Registry
 from jobcast.worker.runner import Runner
 from jobcast.worker.supervise import supervise, wait_for_event
@@ -102,7 +101,9 @@ class Service:
     async def serve(self, on_ready: Callable[[], None] | None = None) -> None:
         """Work until :meth:`stop`."""
         settings, queues = self._settings, self._registry.queues()
-        definitions = [self._registry.definition(name, _default(name, settings)) for name in queues]
+        definitions = [
+            self._registry.definition(name, QueueDefinition(name, concurrency=settings.concurrency)) for name in queues
+        ]
         most = sum(each.concurrency for each in definitions)
         # Each queue holds one connection in its blocking wait for as long as it is idle.
         client = connect_for_bullmq(settings.redis_url, name="jobcast-worker", connections=2 * len(queues) + 16)
@@ -158,15 +159,6 @@ class Service:
         concurrency = {each.name: each.concurrency for each in definitions}
         redis = without_secrets(self._settings.redis_url)
         _log.info("worker started", handlers=handlers, concurrency=concurrency, redis=redis)
-
-
-def _default(queue: str, settings: Settings) -> QueueDefinition:
-    return QueueDefinition(
-        queue,
-        concurrency=settings.concurrency,
-        keep_completed=Keep(age=DAY, count=settings.keep_completed),
-        keep_failed=Keep(age=7 * DAY, count=settings.keep_failed),
-    )
 
 
 async def _say_ready(consumers: list[Consumer], on_ready: Callable[[], None] | None) -> None:
