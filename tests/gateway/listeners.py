@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
+import aiohttp
 import httpx
 import socketio
 from websockets.asyncio.client import ClientConnection, connect
@@ -54,6 +55,9 @@ class Listener:
     async def until_seq(self, seq: int, timeout: float = 10.0) -> None:
         await wait_until(lambda: seq in self.seqs, timeout, f"event {seq}; told {self.seqs[-20:]}")
 
+    async def until_ended(self, timeout: float = 5.0) -> None:
+        await wait_until(lambda: self.ended, timeout, f"the end; told {[n for n, _ in self.told][-20:]}")
+
 
 class WebSocketListener(Listener):
     """``/ws`` by the websockets library."""
@@ -100,9 +104,9 @@ class WebSocketListener(Listener):
 class SocketIoListener(Listener):
     """python-socketio's own client."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, session: aiohttp.ClientSession) -> None:
         super().__init__()
-        self.client = socketio.AsyncClient(reconnection=False)
+        self.client = socketio.AsyncClient(reconnection=False, http_session=session)
         self.namespace = namespace
         self.client.on("*", self._note, namespace=namespace)
         self.client.on("disconnect", self._end, namespace=namespace)
@@ -112,12 +116,21 @@ class SocketIoListener(Listener):
     async def to(
         cls, url: str, *, namespace: str = "/", path: str = "socket.io", transport: str = "websocket"
     ) -> AsyncIterator[Self]:
-        listener = cls(namespace)
-        await listener.client.connect(url, socketio_path=path, transports=[transport], namespaces=[namespace])
-        try:
-            yield listener
-        finally:
-            await listener.client.disconnect()
+        async with aiohttp.ClientSession() as session:
+            listener = cls(namespace, session)
+            await listener.client.connect(url, socketio_path=path, transports=[transport], namespaces=[namespace])
+            try:
+                yield listener
+            finally:
+                await listener.disconnect()
+
+    async def disconnect(self) -> None:
+        """Leave; what python-engineio does not close of its WebSocket is closed too."""
+        websocket = self.client.eio.ws
+        await self.client.disconnect()
+        if websocket is not None:
+            await websocket.close()
+            websocket._response.close()
 
     async def _note(self, name: str, *payloads: Any) -> None:
         self.told.append((name, payloads[0] if payloads else {}))
