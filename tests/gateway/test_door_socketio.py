@@ -2,11 +2,10 @@
 
 import itertools
 
-import aiohttp
 import pytest
 
 from tests.gateway.events import completed, progressed, queued, run_job, started
-from tests.gateway.listeners import SocketIoListener
+from tests.gateway.listeners import SocketIoListener, tidy_session
 from tests.gateway.support import Served
 from tests.support.waiting import wait_until
 
@@ -101,7 +100,7 @@ async def test_a_resumption_brings_what_was_missed_and_nothing_else(house: Serve
 
 
 async def test_two_namespaces_of_one_connection_are_two_clients(house: Served) -> None:
-    async with aiohttp.ClientSession() as session:
+    async with tidy_session() as session:
         listener, other = SocketIoListener("/", session), SocketIoListener("/job-progress", session)
         other.client = listener.client
         other.client.on("*", other._note, namespace="/job-progress")
@@ -113,7 +112,7 @@ async def test_two_namespaces_of_one_connection_are_two_clients(house: Served) -
             await other.until("job-completed")
             assert listener.seqs == []
         finally:
-            await listener.disconnect()
+            await listener.client.disconnect()
     await wait_until(lambda: len(house.gateway.clients) == 0, 2, "both clients to be forgotten")
 
 
