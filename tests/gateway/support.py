@@ -183,12 +183,19 @@ async def status_of(port: int, data: bytes) -> int:
             await writer.wait_closed()
 
 
-def stalled_socket(port: int, request: bytes) -> socket.socket:
-    """A connection that has asked and will not read; its receive buffer is small."""
+async def stalled_socket(port: int, request: bytes, *frames: bytes) -> socket.socket:
+    """A connection that has asked, reads the head of the answer and no more; its receive buffer is small."""
+    loop = asyncio.get_running_loop()
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.connect(("127.0.0.1", port))
-    connection.sendall(request)
+    connection.setblocking(False)
+    await loop.sock_connect(connection, ("127.0.0.1", port))
+    await loop.sock_sendall(connection, request)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await asyncio.wait_for(loop.sock_recv(connection, 1), 5)
+    for each in frames:
+        await loop.sock_sendall(connection, each)
     return connection
 
 
