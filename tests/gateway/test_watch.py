@@ -122,6 +122,14 @@ def test_a_gap_is_read_and_not_guessed() -> None:
     assert [p["seq"] for _, p in told(record.open(watch).events)] == [2, 3]
 
 
+def test_an_event_that_comes_again_is_dropped_without_a_reading() -> None:
+    record, watch = Record(), Watch(JOB)
+    record.append(queued(JOB), started(JOB))
+    record.open(watch)
+    assert [watch.live(message) for message in record.messages] == [None, None]
+    assert not watch.behind
+
+
 def test_another_life_of_the_record_is_read_before_anything_of_it_is_sent() -> None:
     record, watch = Record(), Watch(JOB)
     record.append(queued(JOB))

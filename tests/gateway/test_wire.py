@@ -120,6 +120,8 @@ GOOD = wire_of(progressed("j", 5))
         pytest.param(GOOD.replace(b"simulate", b"sim\nulate")[:-1] + b"\n]", id="a line break within"),
         pytest.param(GOOD[:-2] + b',"x":"\xff"}]', id="not UTF-8"),
         pytest.param(GOOD[:-2] + b',"x":"' + b"x" * LARGEST_MESSAGE + b'"}]', id="too large"),
+        pytest.param(GOOD[:-2] + b',"x":"a\nb"}]', id="a line break in a text"),
+        pytest.param(GOOD[:-2] + b',"x":"a\rb"}]', id="a carriage return in a text"),
         pytest.param(b"", id="nothing"),
         pytest.param(b"[]", id="an empty array"),
     ],
