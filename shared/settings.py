@@ -24,13 +24,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     file_roots: str = "."
     history: int = 256
     life: float = 24 * 3600.0
-    keep_completed: int = 1000
-    keep_failed: int = 5000
     concurrency: int = 4
     job_timeout: float = 3600.0
     drain: float = 30.0
     max_connections: int = 10_000
     max_subscriptions: int = 200
+    origins: str = ""
     log_level: str = "info"
     log_format: str = "auto"
 

@@ -1,0 +1,1 @@
+"""What tests stand on: real Redis servers, real processes, real browsers, and patience with a limit."""
