@@ -13,7 +13,7 @@ INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 
 WORST_FIRST: Final = (FAILED, CANCELLED, COMPLETED)
-"""Of several jobs the first of these that occurred is told; unreachable goes before them all, as it ends the command."""
+"""Of several jobs the first of these that occurred is told; unreachable goes before them, as it ends the command."""
 
 _BY_CODE: Final = {
     "bad-request": USAGE,

@@ -79,11 +79,10 @@ def take_answer(job: Followed, snapshot: Payload, *, recovered: bool) -> Followe
     A client that resumes at the very end is sent nothing more: only the snapshot in the answer tells it so.
     """
     job = replace(job, waiting=False)
-    at = _position(snapshot)
-    if recovered and at is not None and job.position is not None:
-        reached = at.epoch == job.position.epoch and at.seq <= job.position.seq
-        if reached:
-            return replace(job, ended=_outcome_of_state(snapshot), asked=0)
+    at = position_of(snapshot)
+    # Live events may have overtaken the answer: only a snapshot of this very position says how it stands.
+    if recovered and at is not None and at == job.position:
+        return replace(job, ended=_outcome_of_state(snapshot), asked=0)
     return job
 
 
@@ -91,7 +90,7 @@ def take_snapshot(job: Followed, snapshot: Payload) -> tuple[Followed, Verdict]:
     """The view begins anew at the snapshot, unless it is older than what was applied already."""
     if snapshot.get("recovered") is True:
         return job, Verdict.DROP  # The missed events themselves follow; moving past them would drop them.
-    at = _position(snapshot)
+    at = position_of(snapshot)
     if at is None:
         gone = _left(job)
         return Followed(past=gone), Verdict.APPLY
@@ -110,7 +109,7 @@ def take_snapshot(job: Followed, snapshot: Payload) -> tuple[Followed, Verdict]:
 
 def take_event(job: Followed, event: str, payload: Payload) -> tuple[Followed, Verdict]:
     """Apply, drop as seen before, or notice that something before it is missing."""
-    at = _position(payload)
+    at = position_of(payload)
     if at is None or at.seq < 1 or at.epoch in job.past:
         return job, Verdict.DROP
     known = job.position
@@ -150,7 +149,8 @@ def _left(job: Followed) -> tuple[str, ...]:
     return (*job.past, job.position.epoch)[-_EPOCHS_REMEMBERED:]
 
 
-def _position(payload: Payload) -> Position | None:
+def position_of(payload: Payload) -> Position | None:
+    """Where an event or a snapshot stands; None for a job without a record."""
     try:
         return Position.check(payload.get("epoch"), payload.get("seq"))
     except BadRequest:

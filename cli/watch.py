@@ -5,13 +5,12 @@ asked for their opening calls again, and go on from the positions they hold.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from jobcast.cli import exits, follow
-from jobcast.cli.exits import Rejected
 from jobcast.cli.follow import Followed, Verdict
+from jobcast.cli.ledger import Ledger, Taken
 from jobcast.cli.wire import Call, Message
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import JOB_SNAPSHOT
@@ -20,16 +19,6 @@ CATCHING_UP_AT_ONCE: Final = 20
 """Jobs of a queue subscribed one by one after a loss. A gateway bounds what one client may watch."""
 FINISHED_REMEMBERED: Final = 500
 """Jobs of a queue that are over but still known, so that a late duplicate is not shown again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """``again`` is a refusal that a later try may not meet; a refusal for good is raised."""
-
-    show: tuple[Message, ...] = ()
-    calls: tuple[Call, ...] = ()
-    notes: tuple[str, ...] = ()
-    again: Rejected | None = None
 
 
 class Watch(Protocol):
@@ -67,75 +56,11 @@ class Watch(Protocol):
         ...
 
 
-class _Ledger:
-    """Jobs by id and the calls that have not been answered."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, Followed] = {}
-        self._calls: dict[int, Callable[[dict[str, Any]], Taken]] = {}
-        self._number = 0
-
-    @property
-    def unanswered(self) -> bool:
-        return bool(self._calls)
-
-    def forget_calls(self) -> None:
-        self._calls.clear()
-        self.jobs = {job_id: follow.reconnected(job) for job_id, job in self.jobs.items()}
-
-    def call(self, event: str, payload: dict[str, Any], answered: Callable[[dict[str, Any]], Taken]) -> Call:
-        self._number += 1
-        self._calls[self._number] = answered
-        return Call(event, payload, self._number)
-
-    def subscribe(self, job_id: str, answered: Callable[[dict[str, Any]], Taken], *, afresh: bool = False) -> Call:
-        job = self.jobs[job_id]
-        self.jobs[job_id] = follow.subscribing(job)
-        payload: dict[str, Any] = {"jobId": job_id}
-        if job.position is not None and not afresh:
-            payload["since"] = job.position._asdict()
-        return self.call("subscribe-to-job", payload, answered)
-
-    def answer(self, payload: dict[str, Any]) -> Taken:
-        number = payload.get("id")
-        answered = self._calls.pop(number, None) if isinstance(number, int) else None
-        if answered is None:
-            return Taken()
-        if payload.get("ok") is True:
-            return answered(payload)
-        refusal = Rejected(
-            str(payload.get("code", "error")),
-            str(payload.get("message", "the gateway refused the subscription without saying why")),
-            again=payload.get("retryable") is True,
-        )
-        if refusal.again:
-            return Taken(again=refusal)
-        raise refusal
-
-    def granted(self, job_id: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Note the grant; returns the snapshot that came with it."""
-        snapshot = payload.get("snapshot")
-        snapshot = snapshot if isinstance(snapshot, dict) else {}
-        job = self.jobs.get(job_id)
-        if job is not None:
-            self.jobs[job_id] = follow.take_answer(job, snapshot, recovered=payload.get("recovered") is True)
-        return snapshot
-
-    def follow(self, job_id: str, message: Message) -> Verdict:
-        job = self.jobs.get(job_id, Followed())
-        if message.event == JOB_SNAPSHOT:
-            job, verdict = follow.take_snapshot(job, message.payload)
-        else:
-            job, verdict = follow.take_event(job, message.event, message.payload)
-        self.jobs[job_id] = job
-        return verdict
-
-
 class JobsWatch:
     """Jobs named by their ids, until each has ended."""
 
     def __init__(self, job_ids: Iterable[str], since: Position | None = None) -> None:
-        self._ledger = _Ledger()
+        self._ledger = Ledger()
         self._told_unknown: set[str] = set()
         first = Followed.resumed(since) if since else Followed()
         self._ledger.jobs = dict.fromkeys(job_ids, first)
@@ -202,7 +127,8 @@ class QueueWatch:
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
-        self._ledger = _Ledger()
+        self._ledger = Ledger()
+        self._listing = True
         self._behind: deque[str] = deque()
         self._catching: dict[str, int | None] = {}
 
@@ -210,6 +136,7 @@ class QueueWatch:
         self._ledger.forget_calls()
         self._behind.clear()
         self._catching.clear()
+        self._listing = True
         return [self._ledger.call("subscribe-to-queue", {"queueName": self._queue}, self._granted)]
 
     def take(self, message: Message) -> Taken:
@@ -217,6 +144,8 @@ class QueueWatch:
             return self._ledger.answer(message.payload)
         job_id = message.payload.get("jobId")
         if not isinstance(job_id, str) or message.payload.get("queue") != self._queue:
+            return Taken()
+        if self._listing and self._passes_over(job_id, message):
             return Taken()
         verdict = self._ledger.follow(job_id, message)
         if verdict is Verdict.APPLY:
@@ -237,26 +166,36 @@ class QueueWatch:
     def resume(self) -> str:
         return f"jobcast tail --queue {self._queue}"
 
+    def _passes_over(self, job_id: str, message: Message) -> bool:
+        """Whether ``message`` goes past what a job is owed.
+
+        On a new connection the queue's jobs are introduced where they stand now. A job known from before is
+        caught up with from its own position instead, so that what it did in between is shown too.
+        """
+        known = self._ledger.jobs.get(job_id, Followed()).position
+        at = follow.position_of(message.payload)
+        return known is not None and at is not None and at.epoch == known.epoch and at.seq > known.seq
+
     def _granted(self, payload: dict[str, Any]) -> Taken:
+        self._listing = False
         snapshot = payload.get("snapshot")
-        listed: Sequence[Any] = snapshot.get("jobs") or () if isinstance(snapshot, dict) else ()
-        shown = []
-        for found in listed:
-            job_id = found.get("jobId") if isinstance(found, dict) else None
-            if isinstance(job_id, str) and job_id not in self._ledger.jobs:
-                message = Message.of(JOB_SNAPSHOT, found)
-                if self._ledger.follow(job_id, message) is Verdict.APPLY:
-                    shown.append(message)
-        fresh = {message.payload["jobId"] for message in shown}
-        self._behind.extend(
-            job_id for job_id, job in self._ledger.jobs.items() if job.ended is None and job_id not in fresh
-        )
-        return Taken(show=tuple(shown), calls=self._next_behind())
+        jobs = snapshot.get("jobs") if isinstance(snapshot, dict) else None
+        listed = {found["jobId"]: found for found in jobs or () if isinstance(found, dict) and "jobId" in found}
+        known = self._ledger.jobs
+        fresh = [Message.of(JOB_SNAPSHOT, found) for job_id, found in listed.items() if job_id not in known]
+        self._behind.extend(job_id for job_id, job in known.items() if _is_behind(job, listed.get(job_id)))
+        show = tuple(message for message in fresh if self._applies(message))
+        return Taken(show=show, calls=self._next_behind())
+
+    def _applies(self, message: Message) -> bool:
+        return self._ledger.follow(message.payload["jobId"], message) is Verdict.APPLY
 
     def _next_behind(self) -> tuple[Call, ...]:
         calls = []
         while self._behind and len(self._catching) < CATCHING_UP_AT_ONCE:
-            calls.append(self._catch_up(self._behind.popleft()))
+            job_id = self._behind.popleft()
+            if job_id in self._ledger.jobs:
+                calls.append(self._catch_up(job_id))
         return tuple(calls)
 
     def _catch_up(self, job_id: str, *, afresh: bool = False) -> Call:
@@ -266,7 +205,7 @@ class QueueWatch:
     def _caught(self, job_id: str, payload: dict[str, Any]) -> Taken:
         snapshot = self._ledger.granted(job_id, payload)
         if snapshot.get("state") == "unknown":
-            del self._ledger.jobs[job_id]
+            self._ledger.jobs.pop(job_id, None)
         seq = snapshot.get("seq")
         self._catching[job_id] = seq if isinstance(seq, int) else 0
         return Taken(calls=self._caught_up(job_id))
@@ -287,3 +226,11 @@ class QueueWatch:
         finished = [job_id for job_id, job in self._ledger.jobs.items() if job.ended]
         for job_id in finished[:-FINISHED_REMEMBERED]:
             del self._ledger.jobs[job_id]
+
+
+def _is_behind(job: Followed, listed: dict[str, Any] | None) -> bool:
+    """A job known from an earlier connection that went on, or is no longer among the live ones."""
+    if listed is None:
+        return job.ended is None
+    at = follow.position_of(listed)
+    return at is not None and job.position is not None and at.epoch == job.position.epoch and at.seq > job.position.seq
