@@ -14,7 +14,7 @@ NODE_STAMP := $(if $(shell command -v npm 2>/dev/null),$(CLIENTS)/node_modules/.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format setup lock
+.PHONY: help run test check bench format setup lock
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ check: $(VENV)/.installed-dev ## Lint, format and types, without changing anythi
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+bench: $(VENV)/.installed-dev ## Measure against peers in the same run: a table of ratios, and bench/results.json
+	$(PYTHON) -m bench
 
 format: $(VENV)/.installed-dev ## Mend what lint and format can mend by themselves
 	$(VENV)/bin/ruff check --fix
@@ -74,5 +77,5 @@ $(PYTHON):
 $(CLIENTS)/node_modules/.installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	@echo "Installing the test clients from npm into $(CLIENTS)/node_modules"
 	@[ -w "$$HOME" ] || export npm_config_cache="$(CURDIR)/$(VENV)/npm-cache"; \
-		npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --loglevel=error
+		npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --no-update-notifier --loglevel=error
 	@touch $@

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobcast.gateway.calls import Calls
-from jobcast.gateway.doors import Clients
+from jobcast.gateway.doors import Clients, Pace
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.guard import LOOPBACK, Guard
 from jobcast.gateway.hub import Hub
@@ -57,7 +57,7 @@ log = logs.get("gateway")
 class Gateway:
     """An ASGI application. :meth:`stop` may be called before the server closes its connections."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
         keys = Keys(settings.key_prefix)
         self._commands = connect(settings.redis_url, name="jobcast-gateway")
         self._bullmq = connect_for_bullmq(settings.redis_url, name="jobcast-gateway-queues")
@@ -66,7 +66,9 @@ class Gateway:
         hub = Hub(journal, keys, metrics)
         self.feed = hub.feed = Feed(self._commands, deliver=hub.deliver, suspect=hub.suspect)
         queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix)
-        self.clients = Clients(hub, most=settings.max_connections, most_subscriptions=settings.max_subscriptions)
+        self.clients = Clients(
+            hub, most=settings.max_connections, most_subscriptions=settings.max_subscriptions, pace=pace
+        )
         calls = Calls(queues)
         self._sockets = Sockets(self.clients, calls)
         self._routes = Routes(journal, queues, metrics, self.feed)
@@ -74,7 +76,7 @@ class Gateway:
         self._app = self._build(settings, streams, metrics)
 
     def _build(self, settings: Settings, streams: Streams, metrics: Metrics) -> ASGIApp:
-        origins = [origin for origin in settings.origins.split(",") if origin]
+        origins = [origin.strip() for origin in settings.origins.split(",") if origin.strip()]
 
         async def refuse(_request: Request, error: Exception) -> Response:
             assert isinstance(error, JobcastError)
@@ -157,9 +159,9 @@ async def _broken(_request: Request, _error: Exception) -> Response:
     return JsonResponse({"code": "unavailable", "message": message, "retryable": True}, 500)
 
 
-def build(settings: Settings) -> Gateway:
+def build(settings: Settings, pace: Pace | None = None) -> Gateway:
     """The gateway as an ASGI application, for a server of your own; :func:`serve` runs it on uvicorn."""
-    return Gateway(settings)
+    return Gateway(settings, pace)
 
 
 class _Server(uvicorn.Server):
@@ -199,11 +201,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, pace: Pace | None = None) -> None:
     """Run until SIGTERM or SIGINT; returns when every connection is closed or the drain time is over."""
     listening = listen(settings.host, settings.port)
     address = listening.getsockname()
-    gateway = build(settings)
+    gateway = build(settings, pace)
     options: dict[str, Any] = {
         # h11 refuses a header over 16 KiB while it is read; httptools would take it whole first.
         "http": "h11",

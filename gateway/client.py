@@ -14,7 +14,9 @@ from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Message
 from jobcast.shared import logs
 from jobcast.shared.errors import TooManySubscriptions, Unavailable
+from jobcast.shared.journal.contract import Reading
 from jobcast.shared.position import Position
+from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
 
 MOST_JOBS_OF_A_QUEUE: Final = 1000
@@ -64,7 +66,8 @@ class QueueSink:
     def add(self, watch: Watch) -> None:
         self.watches[watch.job_id] = watch
         if len(self.watches) > MOST_JOBS_OF_A_QUEUE:
-            self.watches.popitem(last=False)
+            # Still behind, it would be read beside the watch that the job's next event begins.
+            self.client.abandon(self.watches.popitem(last=False)[1])
 
     def _begin(self, message: Message) -> Watch:
         watch = Watch(message.job_id)
@@ -164,7 +167,7 @@ class Client:
     def unwatch_job(self, job_id: str) -> None:
         sink = self.jobs.pop(job_id, None)
         if sink is not None:
-            self._abandon(sink.watch)
+            self.abandon(sink.watch)
             self._hub.leave(self._hub.keys.channel(job_id), sink)
             self._hub.metrics.watches.dec()
 
@@ -188,14 +191,25 @@ class Client:
                 continue
             watch = Watch(job_id)
             sink.add(watch)
-            opened.append(self._open(watch, watch.opened(reading)))
+            opened.append(self._introduce(watch, reading))
         return opened
+
+    def _introduce(self, watch: Watch, reading: Reading) -> Opened:
+        """As many jobs at once as the outbox has room for: the others are read again when it is empty enough.
+
+        Two hundred large snapshots in one breath would close even the best of readers as slow.
+        """
+        if self.outbox.roomy:
+            return self._open(watch, watch.opened(reading))
+        watch.lag(None)
+        self.catch_up(watch)
+        return Opened(build(watch.job_id, reading), recovered=False, introduction=[], start=None, events=[])
 
     def unwatch_queue(self, queue: str) -> None:
         sink = self.queues.pop(queue, None)
         if sink is not None:
             for watch in sink.watches.values():
-                self._abandon(watch)
+                self.abandon(watch)
             self._hub.leave(self._hub.keys.queue_channel(queue), sink)
             self._hub.metrics.watches.dec()
 
@@ -217,11 +231,15 @@ class Client:
             if self.outbox.roomy:
                 self._start_reader()
 
-    def _abandon(self, watch: Watch) -> None:
+    def abandon(self, watch: Watch) -> None:
+        """Whatever is still read for this watch is for nobody."""
         watch.abandoned = True
         self._behind.pop(watch, None)
 
     def _check_room(self) -> None:
+        if self.closed.is_set():
+            # A call that was under way: what it began to watch now, nobody would ever leave.
+            raise Unavailable("this connection is closed; connect again")
         if len(self.jobs) + len(self.queues) >= self._most:
             raise TooManySubscriptions(
                 f"one client may watch {self._most} jobs and queues; unsubscribe from some first"
@@ -261,6 +279,13 @@ class Client:
     def _start_reader(self) -> None:
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_behind(), name=f"catch-up-{self.id}")
+            self._reader.add_done_callback(self._reader_ended)
+
+    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
+        """A client whose reader broke would wait for ever: let it go, it may resume by position."""
+        if not reader.cancelled() and (error := reader.exception()) is not None:
+            log.error("catching up failed", client=self.id, exc_info=error)
+            self.close("failed")
 
     async def _read_behind(self) -> None:
         """Read records one after the other while there is room: one task a client, however many jobs it watches."""

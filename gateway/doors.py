@@ -1,20 +1,28 @@
 """What the doors share: who is connected, how many may be, and when to stop."""
 
 import asyncio
-from typing import Final
+from dataclasses import dataclass
 
 from jobcast.gateway.client import Client
 from jobcast.gateway.hub import Hub
 from jobcast.shared.errors import Unavailable
 
-WRITE_DEADLINE: Final = 10.0
-"""Seconds without progress in writing to a client; then it is closed as slow, and may resume by position."""
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. ``write_deadline`` without progress in writing to a client, and it is closed as slow (it may resume by
+    position); ``heartbeat`` between the comments of an SSE stream that has nothing to say.
+    """
+
+    write_deadline: float = 10.0
+    heartbeat: float = 15.0
 
 
 class Clients:
     """Everyone connected to this gateway, through whatever door."""
 
-    def __init__(self, hub: Hub, *, most: int, most_subscriptions: int) -> None:
+    def __init__(self, hub: Hub, *, most: int, most_subscriptions: int, pace: Pace | None = None) -> None:
+        self.pace = pace or Pace()
         self._hub = hub
         self._most = most
         self._most_subscriptions = most_subscriptions

@@ -98,7 +98,7 @@ class Feed:
             await connection.connect()  # type: ignore[no-untyped-call]
         self._answered = asyncio.get_running_loop().time()
         self._commands = [(b"SUBSCRIBE", channel) for channel in self._wanted]
-        self._unconfirmed = Counter()
+        self._unconfirmed = Counter(self._wanted)
         self.status = "catching-up"
         self._kick.set()
         async with asyncio.TaskGroup() as group:
@@ -142,6 +142,9 @@ class Feed:
     def _command(self, verb: bytes, channel: bytes) -> None:
         if self._connection is not None:
             self._commands.append((verb, channel))
+            if verb == b"SUBSCRIBE":
+                # Counted when asked for, not when sent: the answer to the one before may come in between.
+                self._unconfirmed[channel] += 1
             self._kick.set()
 
     async def _write(self, connection: AbstractConnection) -> None:
@@ -154,8 +157,6 @@ class Feed:
                 channels = [channel for v, channel in self._commands[:BATCH] if v == verb]
                 run = next((i for i, (v, _) in enumerate(self._commands[:BATCH]) if v != verb), len(channels))
                 del self._commands[:run]
-                if verb == b"SUBSCRIBE":
-                    self._unconfirmed.update(channels[:run])
                 await connection.send_command(verb, *channels[:run], check_health=False)
             if self.status == "catching-up":
                 # Answered after every confirmation before it: then all that is wanted is followed.

@@ -46,9 +46,17 @@ class Guard:
         if not origins or "*" in self._origins:
             return None
         origin = origins[0].decode("latin-1").lower()
-        if origin in self._origins or urlsplit(origin).netloc == host:
+        if origin in self._origins or (host and authority(origin) == host):
             return None
         return "this Origin may not use the gateway; name it in JOBCAST_ORIGINS if it should"
+
+
+def authority(origin: str) -> str | None:
+    """The host and port of an Origin; None when it is no such thing."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def hostname(host: str) -> str | None:

@@ -7,6 +7,7 @@ from jobcast.gateway.feed import Feed
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.wire import Message, parse
 from jobcast.shared import logs
+from jobcast.shared.errors import Unavailable
 from jobcast.shared.journal.contract import Journal
 from jobcast.shared.keys import Keys
 
@@ -68,9 +69,14 @@ class Hub:
         try:
             await asyncio.shield(topic.ready)
         except BaseException:
+            dropped = topic.ready.cancelled()
             topic.sinks.pop(sink, None)
             if not topic.sinks:
                 self._drop(topic)
+            task = asyncio.current_task()
+            if dropped and not (task and task.cancelling()):
+                # Left while the feed was away, and the linger ended first: the caller was not cancelled.
+                raise Unavailable("it was left again before Redis confirmed it; try again") from None
             raise
 
     def leave(self, channel: str, sink: Sink) -> None:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.client import Client
-from jobcast.gateway.doors import WRITE_DEADLINE, Clients
+from jobcast.gateway.doors import Clients
 from jobcast.shared import logs
 from jobcast.shared.errors import Unavailable
 
@@ -114,7 +114,7 @@ class Sockets:
         eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
         try:
             while messages := await client.next_messages():
-                async with asyncio.timeout(WRITE_DEADLINE):
+                async with asyncio.timeout(self._clients.pace.write_deadline):
                     await self._until_taken(eio_sid)
                 for message in messages:
                     await self._server.eio.send(eio_sid, prefix + message.wire.decode())

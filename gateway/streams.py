@@ -14,16 +14,16 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.client import Client
-from jobcast.gateway.doors import WRITE_DEADLINE, Clients
+from jobcast.gateway.doors import Clients, Pace
 from jobcast.gateway.wire import Message
 from jobcast.shared.errors import BadRequest, JobcastError, PayloadTooLarge, Unavailable
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.position import Position
+from jobcast.shared.states import TERMINAL
 
-SSE_COMMENT_EVERY: Final = 15.0
 LARGEST_CALL: Final = 64 * 1024
-GOING_AWAY: Final = 1001
 TRY_AGAIN_LATER: Final = 1013
+CLOSE_CODES: Final = {"stopping": 1001, "failed": 1011, "slow": TRY_AGAIN_LATER}
 _read_call: Final = msgspec.json.Decoder(list[Any]).decode
 
 
@@ -48,9 +48,9 @@ class Streams:
         except BaseException:
             client.close("refused")
             raise
-        if until_done and opened.recovered and opened.snapshot.finished_at is not None and not len(client.outbox):
+        if until_done and opened.recovered and opened.snapshot.state in TERMINAL and not len(client.outbox):
             client.close("done")
-        return _event_stream(client, until_done=until_done)
+        return _event_stream(client, self._clients.pace, until_done=until_done)
 
     async def queue_events(self, request: Request) -> Response:
         """``GET /api/v1/queues/{name}/events``: every job of the queue, first those that are live now."""
@@ -61,7 +61,7 @@ class Streams:
         except BaseException:
             client.close("refused")
             raise
-        return _event_stream(client, until_done=False)
+        return _event_stream(client, self._clients.pace, until_done=False)
 
     # Plain WebSocket.
 
@@ -76,7 +76,13 @@ class Streams:
         client.say(
             "connected", {"message": "connected", "clientId": client.id, "timestamp": time.time_ns() // 1_000_000}
         )
-        pump = asyncio.create_task(_pump(websocket, client), name=f"pump-{client.id}")
+        async with asyncio.TaskGroup() as group:
+            pump = group.create_task(_pump(websocket, client, self._clients.pace), name=f"pump-{client.id}")
+            calls = group.create_task(self._take_calls(websocket, client), name=f"calls-{client.id}")
+            # One that was closed as slow may never say another word; waiting for it would keep its connection.
+            pump.add_done_callback(lambda _: calls.cancel())
+
+    async def _take_calls(self, websocket: WebSocket, client: Client) -> None:
         try:
             while not client.closed.is_set():
                 await self._one_call(websocket, client)
@@ -84,7 +90,6 @@ class Streams:
             pass
         finally:
             client.close("gone")
-            await pump
 
     async def _one_call(self, websocket: WebSocket, client: Client) -> None:
         received = await websocket.receive()
@@ -120,11 +125,11 @@ def _decode_call(received: MutableMapping[str, Any]) -> tuple[str, Any, object]:
     return name, payload, call_id
 
 
-async def _pump(websocket: WebSocket, client: Client) -> None:
+async def _pump(websocket: WebSocket, client: Client, pace: Pace) -> None:
     """Write what the client is owed, and close its connection when it is closed."""
     try:
         while messages := await client.next_messages():
-            async with asyncio.timeout(WRITE_DEADLINE):
+            async with asyncio.timeout(pace.write_deadline):
                 for message in messages:
                     await websocket.send_text(message.wire.decode())
     except TimeoutError:
@@ -132,8 +137,8 @@ async def _pump(websocket: WebSocket, client: Client) -> None:
     except (WebSocketDisconnect, RuntimeError, OSError):
         # The other side went away while we wrote; the reading side ends the client.
         client.close("gone")
-    if client.close_reason in {"slow", "stopping"}:
-        code = TRY_AGAIN_LATER if client.close_reason == "slow" else GOING_AWAY
+    code = CLOSE_CODES.get(client.close_reason)
+    if code is not None:
         with contextlib.suppress(RuntimeError, OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await websocket.close(code, client.close_reason)
@@ -146,33 +151,42 @@ def _until_done(request: Request) -> bool:
     return until == "done"
 
 
-def _event_stream(client: Client, *, until_done: bool) -> Response:
+def _event_stream(client: Client, pace: Pace, *, until_done: bool) -> Response:
     return _DeadlinedResponse(
-        _events(client, until_done),
+        client,
+        pace,
+        _events(client, pace, until_done),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
 class _DeadlinedResponse(StreamingResponse):
-    """A stream that ends when its client takes nothing for ``WRITE_DEADLINE``."""
+    """A stream that ends when its client takes nothing for the write deadline."""
+
+    def __init__(self, client: Client, pace: Pace, content: AsyncIterator[bytes], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._client = client
+        self._pace = pace
 
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: MutableMapping[str, Any]) -> None:
-            async with asyncio.timeout(WRITE_DEADLINE):
+            async with asyncio.timeout(self._pace.write_deadline):
                 await send(message)
 
-        with contextlib.suppress(TimeoutError):
+        try:
             await super().stream_response(send_in_time)
+        except TimeoutError:
+            self._client.close("slow")
 
 
-async def _events(client: Client, until_done: bool) -> AsyncIterator[bytes]:
+async def _events(client: Client, pace: Pace, until_done: bool) -> AsyncIterator[bytes]:
     try:
         # Reaches the client before anything happens, so that it knows it is connected.
         yield b": connected\nretry: 1000\n\n"
         while True:
             try:
-                async with asyncio.timeout(SSE_COMMENT_EVERY):
+                async with asyncio.timeout(pace.heartbeat):
                     messages = await client.next_messages()
             except TimeoutError:
                 yield b": still here\n\n"

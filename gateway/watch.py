@@ -15,6 +15,7 @@ from jobcast.gateway.wire import Message, parse, with_skipped
 from jobcast.shared.journal.contract import Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import JOB_SNAPSHOT, Snapshot, build
+from jobcast.shared.states import TERMINAL
 
 MOST_HELD: Final = 256
 """Events held while a reading is under way. Beyond, they are let go and read again afterwards."""
@@ -45,7 +46,7 @@ class Watch:
     :meth:`opened` again.
     """
 
-    __slots__ = ("_conflate", "_held", "_introduced", "_overflowed", "abandoned", "job_id", "last", "phase")
+    __slots__ = ("_again", "_classic", "_conflate", "_held", "_introduced", "abandoned", "job_id", "last", "phase")
 
     def __init__(self, job_id: str, since: Position | None = None) -> None:
         self.job_id = job_id
@@ -54,8 +55,11 @@ class Watch:
         self.abandoned = False
         """Nobody watches any more: a reading still under way is for nobody."""
         self._held: list[Message] = []
-        self._overflowed = False
+        self._again = False
         self._introduced = since is not None
+        # The classic front ends know four events, no snapshot and no position: every snapshot is told them by the
+        # latest event once more, or they would never learn that the job ended in a moment nobody could replay.
+        self._classic = since is None
         self._conflate = False
 
     @property
@@ -86,7 +90,7 @@ class Watch:
         """From here on events are held; returns the position to read from."""
         self.phase = "reading"
         self._held.clear()
-        self._overflowed = False
+        self._again = False
         return self.last
 
     def opened(self, reading: Reading) -> Opened:
@@ -102,7 +106,7 @@ class Watch:
             introduction = self._introduction(reading, snapshot)
         self.last, self._introduced, self._conflate = reading.position, True, False
         held, self._held = self._held, []
-        self.phase = "behind" if self._overflowed else "live"
+        self.phase = "behind" if self._again else "live"
         events.extend(sent for message in held if (sent := self.live(message)) is not None)
         return Opened(snapshot, reading.recovered, introduction, start, events)
 
@@ -118,25 +122,32 @@ class Watch:
         """The feed may have lost something without a trace: read again from the last event sent."""
         if self.phase == "live":
             self.phase = "behind"
+        # A reading that is under way may have been taken before what was lost.
+        self._again = self.phase == "reading"
 
     def _hold(self, message: Message) -> None:
-        if len(self._held) < MOST_HELD and not self._overflowed:
+        if len(self._held) < MOST_HELD and not self._again:
             self._held.append(message)
         else:
             self._held.clear()
-            self._overflowed = True
+            self._again = True
 
     def _missed(self, reading: Reading) -> list[Message]:
         messages = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]
         return conflated(messages) if self._conflate else messages
 
     def _introduction(self, reading: Reading, snapshot: Snapshot) -> list[Message]:
-        messages = [Message(JOB_SNAPSHOT, _encode([JOB_SNAPSHOT, snapshot]), self.job_id, reading.position)]
-        if not self._introduced:
-            # The classic front ends know four events and no snapshot: this is how they learn of a finished job.
-            latest = latest_event(reading)
-            messages.extend([latest] if latest else [])
+        wire = _encode([JOB_SNAPSHOT, snapshot])
+        messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, snapshot.state in TERMINAL)]
+        latest = latest_event(reading) if self._classic else None
+        if latest is not None and self._is_news(latest.position):
+            messages.append(latest)
         return messages
+
+    def _is_news(self, position: Position | None) -> bool:
+        return position is not None and (
+            self.last is None or position.epoch != self.last.epoch or position.seq > self.last.seq
+        )
 
 
 def conflated(messages: Iterable[Message]) -> list[Message]:

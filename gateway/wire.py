@@ -25,6 +25,8 @@ class Message(NamedTuple):
     wire: bytes
     job_id: str
     position: Position | None = None
+    over: bool = False
+    """For a snapshot: the job it shows has ended."""
 
     @property
     def event_class(self) -> EventClass:
@@ -39,6 +41,8 @@ class Message(NamedTuple):
     @property
     def ends_job(self) -> bool:
         """Whether the job is over with this. A quote within a text is escaped, so the words cannot be faked by one."""
+        if self.over:
+            return True
         if self.name == JOB_FAILED:
             return b'"final":true' in self.wire
         return self.name in {JOB_COMPLETED, JOB_CANCELLED}

@@ -21,7 +21,7 @@ local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 
 local record = redis.call('HMGET', state_key, 'epoch', 'seq', 'attempt', 'state', 'queue', 'over', 'born',
-                          'cancel', writer_field)
+                          'cancel', writer_field, 'index')
 local epoch, seq, state = record[1], tonumber(record[2] or '0'), record[4]
 local at_attempt, over = tonumber(record[3] or '0'), tonumber(record[6] or '0')
 local cancel = record[8] or ''
@@ -30,10 +30,14 @@ local terminal = state == 'completed' or state == 'failed' or state == 'cancelle
 local function refuse(reason) return {'refused', reason, state} end
 
 local function begin()
+  -- Redis refuses a script for want of memory only at its first write, and only if that one could grow: a DEL
+  -- standing first would let every new job through, past maxmemory, until the machine ends the server.
+  redis.call('HSET', state_key, 'epoch', ARGV[11])
   -- What stands under these names belongs to a life that is over: its numbers must not be taken for ours.
   redis.call('DEL', state_key, history_key)
+  if record[10] and record[10] ~= index_key then redis.call('ZREM', record[10], ARGV[17]) end
   epoch, seq, at_attempt, over, cancel = ARGV[11], 0, 0, 0, ''
-  redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'born', ARGV[12])
+  redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'index', index_key, 'born', ARGV[12])
 end
 
 if epoch then
@@ -61,14 +65,6 @@ else
   begin()
 end
 
-if attempt > at_attempt then
-  local stale = {}
-  for _, field in ipairs(redis.call('HKEYS', state_key)) do
-    if string.sub(field, 1, 7) == 'writer:' then stale[#stale + 1] = field end
-  end
-  if #stale > 0 then redis.call('HDEL', state_key, unpack(stale)) end
-end
-
 seq = seq + 1
 local payload = '{"seq":' .. string.format('%d', seq) .. ',"epoch":"' .. epoch .. '",' .. body
 local wire = '["' .. name .. '",' .. payload .. ']'
@@ -86,6 +82,11 @@ if ends_attempt then
   changes[#changes + 1] = attempt
 end
 redis.call('HSET', state_key, unpack(changes))
+if attempt > at_attempt then
+  for _, field in ipairs(redis.call('HKEYS', state_key)) do
+    if string.sub(field, 1, 7) == 'writer:' and field ~= writer_field then redis.call('HDEL', state_key, field) end
+  end
+end
 -- A request to cancel ends with the job, and a job queued anew starts without one; a retry in between keeps it.
 if ends_job or queued then
   redis.call('HDEL', state_key, 'cancel')
@@ -96,7 +97,8 @@ redis.call('PEXPIRE', state_key, ttl)
 redis.call('PEXPIRE', history_key, ttl)
 redis.call('ZADD', index_key, now_ms, ARGV[17])
 redis.call('ZREMRANGEBYRANK', index_key, 0, -10001)
-redis.call('PEXPIRE', index_key, ttl)
+-- The index outlives every job in it: a short-lived job must not take a long-kept one off the list.
+if redis.call('PTTL', index_key) < ttl then redis.call('PEXPIRE', index_key, ttl) end
 redis.call('ZADD', queues_key, now_ms, queue)
 redis.call('ZREMRANGEBYRANK', queues_key, 0, -1001)
 redis.call('PUBLISH', ARGV[15], wire)

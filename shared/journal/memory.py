@@ -5,16 +5,20 @@ two to the same answers. Nothing here is bounded in jobs: it is not for a servic
 """
 
 import itertools
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
 from jobcast.shared.journal.contract import Appended, Entry, IndexPage, Key, Life, Reading, continues
 from jobcast.shared.position import Position
 from jobcast.shared.states import JOB_QUEUED, LAW, LIVE, TERMINAL
+
+_CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -163,7 +167,7 @@ class MemoryJournal:
         return [None if (record := self._records.get(job_id)) is None else record.cancel for job_id in job_ids]
 
     async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
-        if cursor is not None and not cursor.isdecimal():
+        if cursor is not None and _CURSOR.fullmatch(cursor) is None:
             raise BadRequest(f"expected a cursor from an earlier page, got {cursor[:64]!r}")
         last = int(cursor) if cursor is not None else None
         found = sorted(

@@ -1,5 +1,6 @@
 """The journal in Redis: one Lua script appends, one transaction reads."""
 
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -17,6 +18,7 @@ from jobcast.shared.states import LAW, LIVE
 
 _SCRIPT: Final = resources.files("jobcast.shared.journal").joinpath("append.lua").read_text("utf-8")
 _EPOCH_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_CURSOR: Final = re.compile(r"([0-9]{1,15}):([A-Za-z0-9_.:-]{1,128})", re.ASCII)
 _REQUEST_CANCEL: Final = """
 local state = redis.call('HGET', KEYS[1], 'state')
 for live in string.gmatch(ARGV[2], '[^,]+') do
@@ -129,25 +131,23 @@ class RedisJournal:
                 return [None if answer is None else answer.decode() for answer in await pipe.execute()]
 
     async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
-        # The cursor is "<ms>:<how many of that ms were already given>", so that jobs which change while a
-        # reader turns the pages move to the front and leave no hole behind.
-        last_ms, given = _read_cursor(cursor)
+        # The cursor is "<ms>:<last id given>". Jobs of one millisecond stand in the order of their ids, so what is
+        # still owed is known by name; a mere count would skip a job for each one that moved to the front meanwhile.
+        after = _read_cursor(cursor)
+        index = self._keys.queue_index(queue)
         with unavailable():
-            found: list[tuple[bytes, float]] = await self._client.zrevrangebyscore(  # type: ignore[assignment]
-                self._keys.queue_index(queue),
-                max="+inf" if last_ms is None else last_ms,
-                min=0,
-                start=given,
-                num=limit + 1,
-                withscores=True,
-            )
-        page = [(member.decode(), int(score)) for member, score in found]
-        if len(page) <= limit:
-            return IndexPage([job_id for job_id, _ in page], None)
-        page = page[:limit]
-        oldest = page[-1][1]
-        seen = sum(1 for _, ms in page if ms == oldest) + (given if oldest == last_ms else 0)
-        return IndexPage([job_id for job_id, _ in page], f"{oldest}:{seen}")
+            async with self._client.pipeline(transaction=True) as pipe:
+                if after is not None:
+                    pipe.zrevrangebyscore(index, max=after[0], min=after[0], withscores=True)
+                older = "+inf" if after is None else f"({after[0]}"
+                pipe.zrevrangebyscore(index, max=older, min=0, start=0, num=limit + 1, withscores=True)
+                answers = await pipe.execute()
+        found: list[tuple[bytes, float]] = answers[-1]
+        if after is not None:
+            found = [row for row in answers[0] if row[0] < after[1]] + found
+        page = [(member.decode(), int(score)) for member, score in found[:limit]]
+        more = len(found) > limit
+        return IndexPage([job_id for job_id, _ in page], f"{page[-1][1]}:{page[-1][0]}" if more else None)
 
     async def queues(self) -> list[str]:
         with unavailable():
@@ -155,13 +155,13 @@ class RedisJournal:
         return [name.decode() for name in found]
 
 
-def _read_cursor(cursor: str | None) -> tuple[int | None, int]:
+def _read_cursor(cursor: str | None) -> tuple[int, bytes] | None:
     if cursor is None:
-        return None, 0
-    ms, _, given = cursor.partition(":")
-    if not (ms.isdecimal() and given.isdecimal() and len(cursor) < 40):
+        return None
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
         raise BadRequest(f"expected a cursor from an earlier page, got {cursor[:64]!r}")
-    return int(ms), int(given)
+    return int(found[1]), found[2].encode()
 
 
 def _reading(fields: dict[bytes, bytes]) -> Reading:

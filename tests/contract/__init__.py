@@ -1,0 +1,1 @@
+"""One suite for every journal: what the protocol promises, whatever the record is kept in."""

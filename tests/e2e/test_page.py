@@ -1,0 +1,81 @@
+"""The page in a real browser, against a real gateway and worker."""
+
+from playwright.async_api import Browser, Page, expect
+
+from jobcast.shared.events import JobLog, JobQueued, JobStarted
+from jobcast.shared.journal import RedisJournal
+from jobcast.shared.redis import connect
+from tests.e2e.conftest import Stack
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\x1b[2J\u202egpj.exe"
+
+
+async def opened(browser: Browser, url: str, width: int = 1280) -> tuple[Page, list[str]]:
+    """The page, live, and what the browser complained of."""
+    page = await browser.new_page(viewport={"width": width, "height": 800})
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    await page.goto(url)
+    await expect(page.locator("#connection")).to_have_attribute("data-kind", "live", timeout=10_000)
+    return page, complaints
+
+
+async def test_a_job_submitted_with_the_form_runs_before_ones_eyes(stack: Stack, browser: Browser) -> None:
+    page, complaints = await opened(browser, stack.url)
+    await page.select_option("#handler", label="simulate (demo)")
+    await page.fill("#field-steps", "20")
+    await page.fill("#field-duration", "2")
+    await page.press("#field-duration", "Enter")
+    row = page.locator("[data-queue=demo] [data-job]")
+    await expect(row).to_have_attribute("data-state", "active", timeout=5000)
+    await expect(row).to_have_attribute("data-state", "completed", timeout=10_000)
+    await expect(row.locator(".percent")).to_have_text("100%")
+    assert complaints == []
+
+
+async def test_a_running_job_is_cancelled_and_tried_again_by_its_buttons(stack: Stack, browser: Browser) -> None:
+    page, complaints = await opened(browser, stack.url)
+    job_id = await stack.submit("demo", "simulate", {"steps": 100, "duration": 20})
+    row = page.locator(f"[data-job='{job_id}']")
+    await expect(row).to_have_attribute("data-state", "active", timeout=5000)
+    await row.get_by_role("button", name="Cancel").click()
+    await expect(row).to_have_attribute("data-state", "cancelled", timeout=10_000)
+    await row.get_by_role("button", name="Retry").click()
+    await expect(row).to_have_attribute("data-state", "active", timeout=10_000)
+    await row.get_by_role("button", name="Cancel").click()
+    await expect(row).to_have_attribute("data-state", "cancelled", timeout=10_000)
+    assert complaints == []
+
+
+async def test_a_refused_job_says_why_beside_the_form(stack: Stack, browser: Browser) -> None:
+    page, _ = await opened(browser, stack.url)
+    await page.select_option("#handler", label="checksum-tree (files)")
+    await page.fill("#field-path", "/etc")
+    await page.press("#field-path", "Enter")
+    row = page.locator("[data-queue=files] [data-job]")
+    await expect(row).to_have_attribute("data-state", "failed", timeout=10_000)
+
+
+async def test_what_jobs_say_stays_text(stack: Stack, browser: Browser) -> None:
+    page, complaints = await opened(browser, stack.url)
+    client = connect(stack.redis_url, name="test")
+    journal = RedisJournal(client)
+    common = {"job_id": "hostile", "queue": "demo", "attempt": 1, "timestamp": 1}
+    await journal.append(JobQueued(**common, name=HOSTILE, max_attempts=1))  # type: ignore[arg-type]
+    await journal.append(JobStarted(**common, queue_to_start_time=0, worker=HOSTILE))  # type: ignore[arg-type]
+    await journal.append(JobLog(**common, line=HOSTILE))  # type: ignore[arg-type]
+    await client.aclose()
+    row = page.locator("[data-job=hostile]")
+    await row.locator(".more").click()
+    await expect(page.locator("[data-job=hostile] .lines")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert await page.locator("[data-job=hostile] img").count() == 0
+    assert complaints == []
+
+
+async def test_a_phone_shows_the_page_without_scrolling_sideways(stack: Stack, browser: Browser) -> None:
+    page, _ = await opened(browser, stack.url, width=360)
+    job_id = await stack.submit("demo", "simulate", {"steps": 3, "duration": 0.3})
+    await expect(page.locator(f"[data-job='{job_id}']")).to_have_attribute("data-state", "completed", timeout=10_000)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -1,0 +1,215 @@
+"""The worker process: wiring, start, and an end with a deadline."""
+
+import asyncio
+import importlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import uvloop
+from redis.asyncio import Redis
+
+from jobcast.shared import logs
+from jobcast.shared.errors import BadSettings
+from jobcast.shared.journal.contract import Life
+from jobcast.shared.journal.redis import RedisJournal
+from jobcast.shared.keys import Keys
+from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
+from jobcast.shared.settings import Settings
+from jobcast.worker.consumer import Consumer, Timing
+from jobcast.worker.handlers import shipped
+from jobcast.worker.queues import QueueDefinition
+from jobcast.worker.registry import USERS, Registry
+from jobcast.worker.runner import Runner
+from jobcast.worker.supervise import supervise, wait_for_event
+
+CANCEL_CHECK: Final = 1.0
+"""Seconds between two looks, for all jobs at once, for requests to cancel."""
+PUT_BACK: Final = 5.0
+"""Seconds for what is stopped at the drain's end to be put back and recorded; a handler has ``STOP_WAIT`` of them."""
+LEFT_BEHIND: Final = 1.0
+
+_log = logs.get("worker")
+
+
+def run(
+    settings: Settings,
+    modules: Sequence[str] = (),
+    *,
+    builtin: bool = True,
+    on_ready: Callable[[], None] | None = None,
+) -> None:
+    """Work until SIGTERM or SIGINT; returns when what was in hand is finished or put back.
+
+    A second signal ends the drain at once. ``modules`` are imported for the handlers they declare; ``on_ready`` is
+    called once Redis answers.
+
+    Raises:
+        BadSettings: a module that is not there, a handler declared twice, or nothing to work for.
+    """
+    registry = load_modules(modules, [shipped(settings.roots)] if builtin else [])
+    loop = uvloop.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_with_signals(Service(settings, registry), on_ready))
+    finally:
+        _end_what_is_left(loop)
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def load_modules(modules: Iterable[str], shipped: Iterable[Registry] = ()) -> Registry:
+    """Import users' modules and give back every handler there is.
+
+    The working directory comes last on the path: a file there named like a library must not stand in for it.
+    """
+    here = str(os.getcwd())  # noqa: PTH109  sys.path holds strings
+    if here not in sys.path:
+        sys.path.append(here)
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+                raise
+            hint = "; give its name as Python imports it, without .py" if name.endswith(".py") else ""
+            raise BadSettings(f"expected a module that can be imported, got {name!r}: {error}{hint}") from error
+    return USERS.merged(shipped)
+
+
+class Service:
+    """One worker process: a consumer for each queue that has handlers, one runner for all."""
+
+    def __init__(self, settings: Settings, registry: Registry, *, timing: Timing | None = None) -> None:
+        if not registry.queues():
+            raise BadSettings("there is nothing to work for: no module declares a handler")
+        self._settings = settings
+        self._registry = registry
+        self._timing = timing
+        self._stop = asyncio.Event()
+        self._at_once = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish what is in hand and end; asked a second time, put it back and end at once."""
+        if self._stop.is_set():
+            self._at_once.set()
+        self._stop.set()
+
+    async def serve(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Work until :meth:`stop`."""
+        settings, queues = self._settings, self._registry.queues()
+        definitions = [
+            self._registry.definition(name, QueueDefinition(name, concurrency=settings.concurrency)) for name in queues
+        ]
+        most = sum(each.concurrency for each in definitions)
+        # Each queue holds one connection in its blocking wait for as long as it is idle.
+        client = connect_for_bullmq(settings.redis_url, name="jobcast-worker", connections=2 * len(queues) + 16)
+        commands = connect(settings.redis_url, name="jobcast-journal", connections=min(max(16, most), 64))
+        life = Life(settings.history, round(settings.life * 1000))
+        journal = RedisJournal(commands, Keys(settings.key_prefix), life)
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout)
+        consumers = [
+            Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
+            for each in definitions
+        ]
+        self._say_start(definitions)
+        try:
+            await self._work(consumers, runner, on_ready)
+        finally:
+            await _close(client, commands)
+        _log.info("worker ended", refused=runner.counts.refused, unrecorded=runner.counts.unrecorded)
+
+    async def _work(self, consumers: list[Consumer], runner: Runner, on_ready: Callable[[], None] | None) -> None:
+        over = asyncio.Event()
+
+        async def look_for_cancels() -> None:
+            if not await wait_for_event(over, CANCEL_CHECK):
+                await runner.look_for_cancels()
+
+        async with asyncio.TaskGroup() as group:
+            for consumer in consumers:
+                group.create_task(consumer.run())
+            group.create_task(supervise("look for cancels", look_for_cancels, over))
+            ready = group.create_task(_say_ready(consumers, on_ready))
+            await self._stop.wait()
+            ready.cancel()
+            await self._drain(consumers, runner)
+            over.set()
+
+    async def _drain(self, consumers: list[Consumer], runner: Runner) -> None:
+        for consumer in consumers:
+            consumer.stop_taking()
+        _log.info("worker stops", jobs=sum(len(consumer.busy) for consumer in consumers), drain=self._settings.drain)
+        await _finished(consumers, self._at_once, self._settings.drain)
+        runner.shut_down()
+        await _finished(consumers, asyncio.Event(), PUT_BACK)
+        for consumer in consumers:
+            if consumer.busy:
+                _log.error(
+                    "jobs are left to the stalled check", queue=consumer.definition.name, jobs=len(consumer.busy)
+                )
+            consumer.close()
+
+    def _say_start(self, definitions: list[QueueDefinition]) -> None:
+        handlers = {each.name: self._registry.names(each.name) for each in definitions}
+        concurrency = {each.name: each.concurrency for each in definitions}
+        redis = without_secrets(self._settings.redis_url)
+        _log.info("worker started", handlers=handlers, concurrency=concurrency, redis=redis)
+
+
+async def _say_ready(consumers: list[Consumer], on_ready: Callable[[], None] | None) -> None:
+    for consumer in consumers:
+        await consumer.ready.wait()
+    _log.info("worker ready", queues=[consumer.definition.name for consumer in consumers])
+    if on_ready is not None:
+        on_ready()
+
+
+async def _finished(consumers: list[Consumer], at_once: asyncio.Event, timeout: float) -> None:
+    """Wait until no job is in hand, the event, or the time."""
+    deadline = asyncio.get_running_loop().time() + timeout
+    hurry = asyncio.create_task(at_once.wait())
+    try:
+        while busy := {task for consumer in consumers for task in consumer.busy}:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0 or hurry.done():
+                return
+            await asyncio.wait({*busy, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hurry.cancel()
+
+
+async def _close(*clients: Redis) -> None:
+    for client in clients:
+        try:
+            await asyncio.wait_for(client.aclose(), LEFT_BEHIND)
+        except Exception as error:  # noqa: BLE001  the process ends, whatever its connections say
+            _log.debug("a connection did not close", error=repr(error))
+
+
+async def _with_signals(service: Service, on_ready: Callable[[], None] | None) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    try:
+        await service.serve(on_ready)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _end_what_is_left(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the tasks that are left, and wait no longer than a moment: a handler may refuse to be cancelled."""
+    left: set[asyncio.Task[Any]] = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=LEFT_BEHIND))
+    for task in left:
+        if not task.done():
+            _log.error("a handler would not be stopped; it ends with the process", task=task.get_name())
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  said above, in our words

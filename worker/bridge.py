@@ -1,0 +1,81 @@
+"""From a plain thread to the event loop: the only place where blocking code and the loop meet."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError as FutureCancelled
+from typing import Any, Final, Protocol, TypeVar
+
+from jobcast.worker.errors import Cancelled
+
+T = TypeVar("T")
+
+LOOP_START: Final = 5.0
+
+
+class Speaker(Protocol):
+    """What can be said about an attempt while it runs."""
+
+    async def progress(
+        self, value: Any, stage: str | None = None, details: Any = None, eta: float | None = None
+    ) -> None: ...
+
+    async def log(self, line: str, level: str | None = None) -> None: ...
+
+    async def check_cancelled(self) -> None: ...
+
+
+class Bridge:
+    """Runs coroutines on ``loop`` for a thread that waits for them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait for the coroutine's result.
+
+        Raises:
+            Cancelled: the loop has ended, or ended while we waited: nobody listens any more.
+        """
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError as error:
+            coroutine.close()
+            raise Cancelled("the worker has ended") from error
+        try:
+            return future.result()
+        except FutureCancelled as error:
+            raise Cancelled("the worker has ended") from error
+
+
+class Blocking:
+    """The calls of a :class:`Speaker` for a plain thread; see there what each says and raises."""
+
+    def __init__(self, bridge: Bridge, speaker: Speaker) -> None:
+        self._bridge = bridge
+        self._speaker = speaker
+
+    def progress(self, value: Any, stage: str | None = None, details: Any = None, eta: float | None = None) -> None:
+        self._bridge.call(self._speaker.progress(value, stage, details, eta))
+
+    def log(self, line: str, level: str | None = None) -> None:
+        self._bridge.call(self._speaker.log(line, level))
+
+    def check_cancelled(self) -> None:
+        self._bridge.call(self._speaker.check_cancelled())
+
+
+@contextlib.contextmanager
+def loop_in_thread() -> Iterator[Bridge]:
+    """An event loop in a thread of its own, for a program that has none; ended on the way out."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="jobcast-reporter", daemon=True)
+    thread.start()
+    try:
+        yield Bridge(loop)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(LOOP_START)
+        if not thread.is_alive():
+            loop.close()

@@ -1,0 +1,69 @@
+"""What a handler is given: the job's data, and the calls by which it tells how it goes."""
+
+from typing import Any
+
+from jobcast.worker.bridge import Blocking, Bridge
+from jobcast.worker.reporter import Attempt, AttemptReporter
+
+
+class About:
+    """The job at hand. ``attempt`` counts every start of it from 1; ``max_attempts`` is how often it may fail."""
+
+    data: Any
+    _attempt: Attempt
+
+    @property
+    def job_id(self) -> str:
+        return self._attempt.job_id
+
+    @property
+    def queue(self) -> str:
+        return self._attempt.queue
+
+    @property
+    def name(self) -> str:
+        return self._attempt.name
+
+    @property
+    def attempt(self) -> int:
+        return self._attempt.number
+
+    @property
+    def max_attempts(self) -> int:
+        return self._attempt.max_attempts
+
+
+class Context(About):
+    """For ``async def`` handlers. Every call raises ``Cancelled`` once the attempt is to end: let it pass."""
+
+    def __init__(self, data: Any, reporter: AttemptReporter) -> None:
+        self.data = data
+        self._attempt = reporter.attempt
+        self._reporter = reporter
+
+    async def progress(
+        self, value: Any, stage: str | None = None, details: Any = None, eta: float | None = None
+    ) -> None:
+        """See :meth:`AttemptReporter.progress`."""
+        await self._reporter.progress(value, stage, details, eta)
+
+    async def log(self, line: str, level: str | None = None) -> None:
+        """See :meth:`AttemptReporter.log`."""
+        await self._reporter.log(line, level)
+
+    async def check_cancelled(self) -> None:
+        """See :meth:`AttemptReporter.check_cancelled`."""
+        await self._reporter.check_cancelled()
+
+
+class SyncContext(Blocking, About):
+    """For plain functions, which run in a thread: the same calls, blocking.
+
+    A thread cannot be stopped from outside: it hears of a cancel or a time-out at its next call here, so a handler
+    that computes for long calls ``check_cancelled`` now and then.
+    """
+
+    def __init__(self, bridge: Bridge, context: Context) -> None:
+        super().__init__(bridge, context)
+        self.data = context.data
+        self._attempt = context._attempt  # noqa: SLF001  one thing in two forms

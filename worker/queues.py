@@ -1,0 +1,49 @@
+"""How a queue is worked: as data. A queue nobody declared is worked with the defaults."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from jobcast.shared.errors import BadSettings
+from jobcast.shared.names import check_queue_name
+from jobcast.shared.options import Backoff, Keep
+
+MOST_AT_ONCE: Final = 1000
+"""Jobs of one queue in one process; each holds a slot, a lock and maybe a thread."""
+DAY: Final = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Limiter:
+    """At most ``count`` jobs of the queue are started per ``duration`` ms, over all workers together."""
+
+    count: int
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDefinition:
+    """How one queue is worked.
+
+    ``attempts`` and ``backoff`` hold for jobs that say nothing of their own; so do ``keep_completed`` and
+    ``keep_failed``, how long BullMQ keeps a finished job: without a bound it would be for ever.
+
+    Raises:
+        BadSettings: a number out of its range.
+        BadQueueName: not a queue's name.
+    """
+
+    name: str
+    concurrency: int = 4
+    attempts: int = 1
+    backoff: Backoff | None = None
+    keep_completed: Keep = field(default_factory=lambda: Keep(age=DAY, count=1000))
+    keep_failed: Keep = field(default_factory=lambda: Keep(age=7 * DAY, count=5000))
+    limiter: Limiter | None = None
+
+    def __post_init__(self) -> None:
+        check_queue_name(self.name)
+        for what, value, most in (("concurrency", self.concurrency, MOST_AT_ONCE), ("attempts", self.attempts, 1000)):
+            if not 1 <= value <= most:
+                raise BadSettings(f"expected {what} of queue {self.name} from 1 to {most}, got {value}")
+        if self.limiter is not None and (self.limiter.count < 1 or self.limiter.duration < 1):
+            raise BadSettings(f"expected a limiter of queue {self.name} above 0, got {self.limiter}")

@@ -1,0 +1,134 @@
+"""Which function does which job. A user's module fills it by decorating its functions."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from jobcast.shared.errors import BadSettings
+from jobcast.shared.names import check_job_name, check_queue_name
+from jobcast.worker.queues import QueueDefinition
+
+F = TypeVar("F", bound=Callable[..., Any])
+LONGEST_TIMEOUT: Final = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that does one kind of job. ``timeout`` in seconds, None for the worker's default.
+
+    ``is_async``: called on the event loop with a ``Context``; otherwise in a thread with a ``SyncContext``.
+    """
+
+    queue: str
+    name: str
+    function: Callable[[Any], Any]
+    is_async: bool
+    timeout: float | None = None
+
+
+class Registry:
+    """Handlers by queue and name, and the queues that were declared."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[tuple[str, str], Handler] = {}
+        self._queues: dict[str, QueueDefinition] = {}
+
+    def add(self, queue: str, name: str, function: Callable[..., Any], *, timeout: float | None = None) -> Handler:
+        """Take a handler.
+
+        Raises:
+            BadQueueName, BadRequest: a name no job can carry.
+            BadSettings: the job has a handler already, the function cannot take a context, or the time-out is odd.
+        """
+        check_queue_name(queue)
+        check_job_name(name)
+        there = self._handlers.get((queue, name))
+        if there is not None:
+            raise BadSettings(
+                f"job {name!r} of queue {queue!r} already has the handler {_called(there.function)}; "
+                f"{_called(function)} needs another name"
+            )
+        _check_function(function)
+        if timeout is not None and not 0 < timeout <= LONGEST_TIMEOUT:
+            raise BadSettings(f"expected timeout in seconds above 0, at most {LONGEST_TIMEOUT:.0f}, got {timeout}")
+        handler = Handler(queue, name, function, _is_async(function), timeout)
+        self._handlers[queue, name] = handler
+        return handler
+
+    def declare(self, definition: QueueDefinition) -> QueueDefinition:
+        """Say how a queue is worked; BadSettings when it was said before."""
+        if definition.name in self._queues:
+            raise BadSettings(f"queue {definition.name!r} is declared twice")
+        self._queues[definition.name] = definition
+        return definition
+
+    def find(self, queue: str, name: str) -> Handler | None:
+        return self._handlers.get((queue, name))
+
+    def names(self, queue: str) -> list[str]:
+        """The jobs of this queue that have a handler, sorted."""
+        return sorted(name for at, name in self._handlers if at == queue)
+
+    def queues(self) -> list[str]:
+        """The queues that have a handler, sorted."""
+        return sorted({queue for queue, _ in self._handlers})
+
+    def definition(self, queue: str, default: QueueDefinition) -> QueueDefinition:
+        return self._queues.get(queue, default)
+
+    def merged(self, others: "Iterable[Registry]") -> "Registry":
+        """A new registry with the handlers and queues of all; doubles are refused as in :meth:`add`."""
+        merged = Registry()
+        for registry in (self, *others):
+            registry.copy_into(merged)
+        return merged
+
+    def copy_into(self, other: "Registry") -> None:
+        for handler in self._handlers.values():
+            other.add(handler.queue, handler.name, handler.function, timeout=handler.timeout)
+        for definition in self._queues.values():
+            other.declare(definition)
+
+
+USERS: Final = Registry()
+"""What the modules of this process's user declare, by :func:`job` and :func:`queue`, when they are imported."""
+
+
+def job(queue: str, name: str, *, timeout: float | None = None) -> Callable[[F], F]:
+    """Make a function the handler of a job; ``timeout`` in seconds bounds each attempt.
+
+    An ``async def`` gets a ``Context``; a plain function runs in a thread of its own and gets a ``SyncContext``.
+    What it returns is the job's result, and must be JSON. The function itself is given back unchanged.
+    """
+
+    def take(function: F) -> F:
+        USERS.add(queue, name, function, timeout=timeout)
+        return function
+
+    return take
+
+
+def queue(definition: QueueDefinition) -> QueueDefinition:
+    """Declare how a queue is worked, from a user's module."""
+    return USERS.declare(definition)
+
+
+def _called(function: Callable[..., Any]) -> str:
+    module = getattr(function, "__module__", None) or "?"
+    return f"{module}.{getattr(function, '__qualname__', repr(function))}"
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004  asks what it is, not whether
+
+
+def _check_function(function: Callable[..., Any]) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise BadSettings(f"expected a function that returns its result, got the generator {_called(function)}")
+    try:
+        inspect.signature(function).bind(None)
+    except ValueError:  # a builtin hides its signature
+        return
+    except TypeError as error:
+        raise BadSettings(f"expected {_called(function)} to take the context alone: {error}") from error

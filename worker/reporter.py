@@ -1,0 +1,220 @@
+"""One attempt's hand on the journal: clamps, throttles, appends in order, one event at a time.
+
+What a fault costs: progress is kept and told later, for a newer value replaces it anyway; a log line and a state event
+are sent again with the same idempotency key until ``PATIENCE`` is over, and the handler waits meanwhile.
+"""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from jobcast.shared import logs
+from jobcast.shared.errors import Refused, Unavailable
+from jobcast.shared.events import Event, JobLog, JobProgress, encode_body
+from jobcast.shared.journal.contract import Appended, Journal, Writer
+from jobcast.worker.errors import Cancelled
+from jobcast.worker.throttle import Throttle
+from jobcast.worker.values import read_line, read_progress
+
+PATIENCE: Final = 60.0
+"""Seconds an event that may not be lost is offered to a Redis that is away."""
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+
+_log = logs.get("reporter")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which attempt of which job speaks. ``number`` only grows: also across stalls and retries by hand."""
+
+    job_id: str
+    queue: str
+    name: str
+    number: int = 1
+    max_attempts: int = 1
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went wrong without stopping a job, since the process began."""
+
+    refused: int = 0
+    unrecorded: int = 0
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether the attempt is to end, and why. Set once; the first reason stands."""
+
+    reason: str | None = None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self.asked.set()
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` when the attempt is to end."""
+        if self.reason is not None:
+            raise Cancelled(self.reason)
+
+
+class AttemptReporter:
+    """Tells the journal what one attempt does. Every call raises ``Cancelled`` once the attempt is to end."""
+
+    def __init__(self, journal: Journal, attempt: Attempt, *, counts: Counts | None = None) -> None:
+        self.attempt = attempt
+        self.stop = Stop()
+        self.cancel_requested: str | None = None
+        self._journal = journal
+        self._counts = counts or Counts()
+        self._writer = Writer()
+        self._throttle: Throttle[JobProgress] = Throttle()
+        self._turn = asyncio.Lock()
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def progress(
+        self, value: Any, stage: str | None = None, details: Any = None, eta: float | None = None
+    ) -> None:
+        """Say how far the job is: 0-100 (clamped) or an object; ``eta`` in ms.
+
+        Told at once, or within the throttle's interval if no newer value replaces it.
+
+        Raises:
+            Cancelled: the attempt is to end.
+            BadRequest, PayloadTooLarge: nothing that can be told.
+        """
+        self.stop.check()
+        said = read_progress(value, stage, details, eta)
+        event = JobProgress(
+            **self._common(),
+            progress=said.progress,
+            percent=said.percent,
+            details=said.details,
+            stage=said.stage,
+            eta=said.eta,
+        )
+        if details is not None or isinstance(value, dict):
+            encode_body(event)  # now, where the handler can hear of it; it may be sent much later
+        if self._throttle.offer(event, said.stage, time.monotonic()):
+            async with self._turn:
+                await self._flush()
+        else:
+            self._flush_later()
+            await asyncio.sleep(0)  # a handler that only reports must not keep the event loop for itself
+
+    async def log(self, line: str, level: str | None = None) -> None:
+        """Say one line, cut at 8 KiB with a mark. Waits until the journal has it: that is what bounds the rate.
+
+        Raises:
+            Cancelled: the attempt is to end.
+            BadRequest: no text.
+        """
+        self.stop.check()
+        line, level = read_line(line, level)
+        try:
+            await self.append(JobLog(**self._common(), line=line, level=level), until_stopped=True)
+        except Unavailable:
+            self._counts.unrecorded += 1
+            _log.error("a log line was not recorded: Redis stayed away", job_id=self.attempt.job_id)
+
+    async def check_cancelled(self) -> None:
+        """Raise ``Cancelled`` if the attempt is to end. Costs no round trip; a request is seen within about 1 s."""
+        self.stop.check()
+        await asyncio.sleep(0)
+
+    async def append(
+        self,
+        event: Event,
+        *,
+        born: int = 0,
+        ttl: int | None = None,
+        patience: float = PATIENCE,
+        until_stopped: bool = False,
+    ) -> Appended | None:
+        """Record an event after all progress said before it; None when the journal refused it.
+
+        Raises:
+            Unavailable: Redis stayed away for ``patience`` seconds.
+            Cancelled: with ``until_stopped``, the attempt is to end before Redis came back.
+        """
+        async with self._turn:
+            await self._flush()
+            key = self._writer.key()
+            deadline = time.monotonic() + patience
+            pause = FIRST_PAUSE
+            while True:
+                try:
+                    return self._heard(await self._journal.append(event, key=key, born=born, ttl=ttl))
+                except Refused as refused:
+                    self._refused(refused)
+                    return None
+                except Unavailable:
+                    if time.monotonic() + pause > deadline:
+                        raise
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  spreads retries, guards nothing
+                pause = min(pause * 2, LONGEST_PAUSE)
+                if until_stopped:
+                    self.stop.check()
+
+    async def close(self) -> None:
+        """End the background flush. What was said and not yet told is gone unless an event followed it."""
+        flusher, self._flusher = self._flusher, None
+        if flusher is not None:
+            flusher.cancel()
+            await asyncio.wait([flusher])
+
+    def _common(self) -> dict[str, Any]:
+        attempt = self.attempt
+        return {
+            "job_id": attempt.job_id,
+            "queue": attempt.queue,
+            "attempt": attempt.number,
+            "timestamp": now_ms(),
+        }
+
+    async def _flush(self) -> None:
+        """Tell the kept progress, if any; with the turn held. A Redis that is away leaves it kept."""
+        event = self._throttle.take(time.monotonic())
+        if event is None:
+            return
+        try:
+            self._heard(await self._journal.append(event, key=self._writer.key()))
+        except Unavailable:
+            self._throttle.restore(event)
+            self._flush_later()
+        except Refused as refused:
+            self._refused(refused)
+
+    def _flush_later(self) -> None:
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush_when_due(), name="flush progress")
+
+    async def _flush_when_due(self) -> None:
+        while (wait := self._throttle.wait(time.monotonic())) is not None and self.stop.reason is None:
+            await asyncio.sleep(max(wait, FIRST_PAUSE / 10))
+            async with self._turn:
+                await self._flush()
+
+    def _heard(self, appended: Appended) -> Appended:
+        if appended.cancelling is not None:
+            self.hear_cancel(appended.cancelling)
+        return appended
+
+    def hear_cancel(self, reason: str) -> None:
+        """Somebody asked for the job to be stopped."""
+        if self.stop.reason is None:
+            self.cancel_requested = reason
+        self.stop.ask(reason)
+
+    def _refused(self, refused: Refused) -> None:
+        self._counts.refused += 1
+        _log.warning("the journal refused an event", job_id=self.attempt.job_id, reason=str(refused))

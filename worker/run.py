@@ -1,0 +1,242 @@
+"""One attempt of one job from announcement to outcome; what becomes of the outcome is the runner's to record."""
+
+import asyncio
+import enum
+import time
+import traceback
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from jobcast.shared.errors import BadRequest, PayloadTooLarge
+from jobcast.shared.events import JobCompleted, JobQueued, JobStarted, encode_body
+from jobcast.worker import execution
+from jobcast.worker.context import Context
+from jobcast.worker.errors import Cancelled, Unrecoverable
+from jobcast.worker.registry import Handler
+from jobcast.worker.reporter import AttemptReporter, now_ms
+from jobcast.worker.taken import TakenJob
+from jobcast.worker.values import error_text
+
+CANCEL_GRACE: Final = 1.0
+"""Seconds a handler has to end by itself after a request to cancel, before an async one is cancelled at its await."""
+STOP_WAIT: Final = 2.0
+"""Seconds a handler that was cancelled has for its ``finally`` before it is left behind."""
+LOST: Final = "the job was lost to another worker"
+STOPPED: Final = "the worker was stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """``event`` is whole and known to fit."""
+
+    event: JobCompleted
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """``final``: another attempt cannot help."""
+
+    error: str
+    trace: str = ""
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Cancelled, on request or by the handler itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Not finished because the worker stops: back into the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No longer ours; nothing is recorded."""
+
+
+Outcome = Completed | Failed | Withdrawn | Returned | Lost
+
+
+class Why(enum.Enum):
+    """Why an attempt is ended before its handler is done."""
+
+    CANCEL = enum.auto()
+    TIMEOUT = enum.auto()
+    SHUTDOWN = enum.auto()
+    LOST = enum.auto()
+
+
+class Run:
+    """One attempt at work. The first reason to end it stands."""
+
+    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str) -> None:
+        self.job = job
+        self.reporter = reporter
+        self.execution: asyncio.Future[Any] | None = None
+        self._worker = worker
+        self._why: Why | None = None
+        self._hurry = asyncio.Event()
+        self._began = time.monotonic()
+
+    def lose(self) -> None:
+        self._end(Why.LOST, LOST)
+        self._hurry.set()
+
+    def shut_down(self) -> None:
+        self._end(Why.SHUTDOWN, STOPPED)
+        self._hurry.set()
+
+    def _end(self, why: Why, reason: str) -> None:
+        if self.reporter.stop.reason is None:
+            self._why = why
+            self.reporter.stop.ask(reason)
+
+    @property
+    def why(self) -> Why | None:
+        return Why.CANCEL if self.reporter.cancel_requested is not None else self._why
+
+    @property
+    def processing_time(self) -> int:
+        return round((time.monotonic() - self._began) * 1000)
+
+    async def outcome(self, handler: Handler | None, handlers: list[str], timeout: float) -> Outcome:
+        """Announce the attempt, run its handler, judge what came of it.
+
+        Raises:
+            Unavailable: the journal could not be told that it begins; the handler was not run.
+        """
+        await self.reporter.append(self._queued(), born=self.job.queued_at)
+        if (judged := self._before_start(handler, handlers)) is not None:
+            return judged
+        await self.reporter.append(self._started())
+        if self.why is not None or handler is None:
+            return self._stopped()
+        return await self._execute(handler, handler.timeout or timeout)
+
+    def _before_start(self, handler: Handler | None, handlers: list[str]) -> Outcome | None:
+        if self.why is not None:
+            return self._stopped()
+        if self.job.deferred_failure is not None:
+            return Failed(self.job.deferred_failure, final=True)
+        if handler is None:
+            there = ", ".join(handlers) or "none"
+            return Failed(
+                f"UnknownHandler: no handler for job {self.job.name!r} of queue {self.job.queue!r}; there are: {there}",
+                final=True,
+            )
+        return None
+
+    def _queued(self) -> JobQueued:
+        job = self.job
+        return JobQueued(
+            job_id=job.id,
+            queue=job.queue,
+            attempt=1,
+            timestamp=job.queued_at,
+            name=job.name,
+            max_attempts=job.max_attempts,
+            delay=job.delay or None,
+            priority=job.priority or None,
+            parent_id=job.parent_id,
+        )
+
+    def _started(self) -> JobStarted:
+        job = self.job
+        waited = max(0, job.started_at - job.queued_at)
+        return JobStarted(
+            job_id=job.id,
+            queue=job.queue,
+            attempt=job.attempt,
+            timestamp=now_ms(),
+            queue_to_start_time=waited,
+            worker=self._worker,
+        )
+
+    async def _execute(self, handler: Handler, timeout: float) -> Outcome:
+        self._began = time.monotonic()
+        self.execution = running = execution.start(handler, Context(self.job.data, self.reporter))
+        await _first({running}, self.reporter.stop.asked.wait(), timeout)
+        if not running.done():
+            self._end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")
+            await self._bring_to_end(handler, running, self._began + timeout - time.monotonic())
+        return self._judge(running)
+
+    async def _bring_to_end(self, handler: Handler, running: "asyncio.Future[Any]", left: float) -> None:
+        """Give the handler its chance, then cancel it; a thread is waited for, as far as its time reaches.
+
+        A cancelled job whose thread still works is not over: it says so only when the thread ends, or has overstayed.
+        """
+        if self.why is Why.CANCEL:
+            grace = min(CANCEL_GRACE, left) if handler.is_async else left
+            await _first({running}, self._hurry.wait(), grace)
+        if not running.done():
+            if handler.is_async:
+                running.cancel()
+            await asyncio.wait({running}, timeout=STOP_WAIT)
+
+    def _judge(self, running: "asyncio.Future[Any]") -> Outcome:
+        """A handler that returns has completed, whatever was asked meanwhile; only its time-out comes before that."""
+        error: BaseException | None = None
+        if running.done():
+            error = asyncio.CancelledError() if running.cancelled() else running.exception()
+            if error is None and self.why not in {Why.TIMEOUT, Why.LOST}:
+                return self._completed(running.result())
+        if self.why is not None:
+            return self._stopped()
+        match error:
+            case Cancelled():
+                return Withdrawn(error.reason)
+            case asyncio.CancelledError():
+                return Failed("CancelledError: it left the handler though nobody had asked the job to stop")
+            case None:
+                return Failed("the handler ended without a result")
+            case _:
+                trace = "".join(traceback.format_exception(error))
+                return Failed(error_text(error), trace, final=isinstance(error, Unrecoverable))
+
+    def _stopped(self) -> Outcome:
+        reason = self.reporter.stop.reason or ""
+        match self.why:
+            case Why.CANCEL:
+                return Withdrawn(reason)
+            case Why.TIMEOUT:
+                return Failed(f"TimeoutError: {reason}")
+            case Why.SHUTDOWN:
+                return Returned()
+            case _:
+                return Lost()
+
+    def _completed(self, result: Any) -> Outcome:
+        """Checked before BullMQ hears of it: what the journal cannot carry must not count as done."""
+        now = now_ms()
+        event = JobCompleted(
+            job_id=self.job.id,
+            queue=self.job.queue,
+            attempt=self.job.attempt,
+            timestamp=now,
+            result=result,
+            processing_time=self.processing_time,
+            total_time=max(0, now - self.job.queued_at),
+        )
+        try:
+            encode_body(event)
+            return Completed(event, msgspec.json.decode(msgspec.json.encode(result)))
+        except (PayloadTooLarge, BadRequest) as error:
+            return Failed(error_text(error), final=True)
+
+
+async def _first(futures: "set[asyncio.Future[Any]]", event: Awaitable[Any], timeout: float) -> None:
+    """Wait for any of the futures, the event, or the time."""
+    waiting = asyncio.ensure_future(event)
+    try:
+        await asyncio.wait({*futures, waiting}, timeout=max(0.0, timeout), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()

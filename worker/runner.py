@@ -1,0 +1,171 @@
+"""Runs jobs and records how they end: BullMQ's move first, for it is the truth and checked by the lock, then the event.
+
+A worker that dies between the two leaves the job finished in BullMQ and running in the journal; the other order would
+tell watchers of an end that BullMQ may refuse.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from jobcast.shared import logs
+from jobcast.shared.errors import Unavailable
+from jobcast.shared.events import Event, JobCancelled, JobFailed
+from jobcast.shared.journal.contract import Journal
+from jobcast.worker.errors import LockLost
+from jobcast.worker.registry import Registry
+from jobcast.worker.reporter import PATIENCE, Attempt, AttemptReporter, Counts, now_ms
+from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
+from jobcast.worker.supervise import jittered
+from jobcast.worker.taken import TakenJob, is_kept
+from jobcast.worker.values import error_text
+
+FOR_EVER_MS: Final = 10 * 365 * 24 * 3600 * 1000
+"""What stands for "as long as BullMQ keeps the job" where BullMQ was given no age."""
+
+_log = logs.get("runner")
+
+
+class Runner:
+    """Runs the jobs of all queues of this process. ``timeout`` in seconds, for handlers that have none of their own."""
+
+    def __init__(self, journal: Journal, registry: Registry, *, worker: str, timeout: float) -> None:
+        self.counts = Counts()
+        self._journal = journal
+        self._registry = registry
+        self._worker = worker
+        self._timeout = timeout
+        self._runs: dict[str, Run] = {}
+
+    async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
+        """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
+        attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
+        reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
+        run = Run(job, reporter, self._worker)
+        job.on_lost = run.lose
+        self._runs[job.token] = run
+        try:
+            handler = self._registry.find(job.queue, job.name)
+            outcome = await run.outcome(handler, self._registry.names(job.queue), self._timeout)
+            reporter.stop.ask("the attempt is over")
+            await self._record(run, outcome)
+        except LockLost as error:
+            _log.warning("a job was lost", job_id=job.id, queue=job.queue, error=str(error))
+        except Unavailable as error:
+            self.counts.unrecorded += 1
+            _log.error(
+                "Redis stayed away; what became of the job is not recorded",
+                job_id=job.id,
+                queue=job.queue,
+                error=str(error),
+            )
+        finally:
+            del self._runs[job.token]
+            reporter.stop.ask("the attempt is over")
+            await reporter.close()
+        left = run.execution
+        if left is None or left.done():
+            return None
+        _log.warning("a handler did not end when told to; it keeps its slot", job_id=job.id, queue=job.queue)
+        return left
+
+    async def look_for_cancels(self) -> None:
+        """One round trip for all jobs at work: who asked for which to be stopped."""
+        runs = [run for run in self._runs.values() if run.reporter.stop.reason is None]
+        reasons = await self._journal.cancel_requests([run.job.id for run in runs])
+        for run, reason in zip(runs, reasons, strict=True):
+            if reason is not None:
+                run.reporter.hear_cancel(reason)
+
+    def shut_down(self) -> None:
+        """Stop what is at work and have it put back into its queue."""
+        for run in self._runs.values():
+            run.shut_down()
+
+    async def _record(self, run: Run, outcome: Outcome) -> None:
+        match outcome:
+            case Completed():
+                await self._complete(run, outcome)
+            case Failed():
+                await self._fail(run, outcome)
+            case Withdrawn():
+                await self._withdraw(run, outcome.reason)
+            case Returned():
+                await _surely(run.job.put_back)
+                error = f"WorkerStopped: {STOPPED}; the job waits for another"
+                await self._tell(run, self._failed(run, error, used=0, final=False))
+            case Lost():
+                raise LockLost(f"the lock of job {run.job.id} was gone when it was to be renewed")
+
+    async def _complete(self, run: Run, outcome: Completed) -> None:
+        try:
+            await _surely(lambda: run.job.complete(outcome.result))
+        except (LockLost, Unavailable):
+            raise
+        except Exception as error:  # noqa: BLE001  BullMQ refuses for reasons of its own: a failed child, say
+            await self._fail(run, Failed(error_text(error), final=True))
+        else:
+            await self._tell(run, outcome.event, ttl=_kept_for(run.job.keep(completed=True)))
+
+    async def _fail(self, run: Run, outcome: Failed) -> None:
+        job = run.job
+        if outcome.final or job.attempts_made + 1 >= job.max_attempts:
+            await _surely(lambda: job.fail(outcome.error, outcome.trace))
+            event = self._failed(run, outcome.error, used=1, final=True)
+            await self._tell(run, event, ttl=_kept_for(job.keep(completed=False)))
+            return
+        delay = job.retry_delay(random.random())  # noqa: S311  spreads retries, guards nothing
+        await _surely(lambda: job.retry(delay, outcome.error, outcome.trace))
+        await self._tell(run, self._failed(run, outcome.error, used=1, final=False, delay=delay))
+
+    async def _withdraw(self, run: Run, reason: str) -> None:
+        job = run.job
+        await _surely(lambda: job.fail(f"Cancelled: {reason}", ""))
+        event = JobCancelled(
+            job_id=job.id, queue=job.queue, attempt=job.attempt, timestamp=now_ms(), reason=reason or None
+        )
+        await self._tell(run, event, ttl=_kept_for(job.keep(completed=False)))
+
+    def _failed(self, run: Run, error: str, *, used: int, final: bool, delay: int = 0) -> JobFailed:
+        job, now = run.job, now_ms()
+        return JobFailed(
+            job_id=job.id,
+            queue=job.queue,
+            attempt=job.attempt,
+            timestamp=now,
+            error=error,
+            attempts=job.attempts_made + used,
+            max_attempts=job.max_attempts,
+            final=final,
+            processing_time=run.processing_time,
+            retry_at=now + delay if delay else None,
+        )
+
+    async def _tell(self, run: Run, event: Event, *, ttl: int | None = None) -> None:
+        await run.reporter.append(event, ttl=ttl)
+
+
+async def _surely(move: Callable[[], Awaitable[None]]) -> None:
+    """Make a move; while Redis is away try again, for ``PATIENCE`` seconds at most."""
+    deadline = time.monotonic() + PATIENCE
+    failures = 0
+    while True:
+        try:
+            return await move()
+        except Unavailable:
+            failures += 1
+            pause = jittered(failures)
+            if time.monotonic() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
+
+
+def _kept_for(keep: Any) -> int | None:
+    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life."""
+    if not is_kept(keep):
+        return None
+    if isinstance(keep, dict) and keep.get("age") is not None:
+        return int(keep["age"]) * 1000
+    return FOR_EVER_MS

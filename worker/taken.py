@@ -1,0 +1,197 @@
+"""A job this worker has taken: what BullMQ says of it, and the moves that end its attempt, each checked by its lock."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from jobcast.shared.redis import unavailable
+from jobcast.worker.backoff import Kind, retry_delay
+from jobcast.worker.errors import LockLost
+from jobcast.worker.queues import QueueDefinition
+from jobcast.worker.values import cut
+
+MOST_TRACES: Final = 5
+LONGEST_TRACE: Final = 8 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class TakenJob:
+    """One attempt of one job; times in Unix ms. ``attempt`` counts all starts, ``attempts_made`` the failures so far.
+
+    Every move raises ``LockLost`` when the job is no longer ours and ``Unavailable`` when Redis is away; it may then
+    be made again.
+    """
+
+    raw: Any
+    backend: Any
+    definition: QueueDefinition
+    token: str
+    on_lost: Callable[[], None] | None = None
+    moving: bool = False
+    opts: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.opts = self.raw.opts if isinstance(self.raw.opts, dict) else {}
+
+    @property
+    def id(self) -> str:
+        return str(self.raw.id)
+
+    @property
+    def queue(self) -> str:
+        return self.definition.name
+
+    @property
+    def name(self) -> str:
+        return str(self.raw.name)
+
+    @property
+    def data(self) -> Any:
+        return self.raw.data
+
+    @property
+    def attempt(self) -> int:
+        return max(1, int(self.raw.attemptsStarted))
+
+    @property
+    def attempts_made(self) -> int:
+        return int(self.raw.attemptsMade)
+
+    @property
+    def max_attempts(self) -> int:
+        return max(1, _whole(self.opts.get("attempts")) or self.definition.attempts)
+
+    @property
+    def queued_at(self) -> int:
+        return int(self.raw.timestamp)
+
+    @property
+    def started_at(self) -> int:
+        return int(self.raw.processedOn or time.time_ns() // 1_000_000)
+
+    @property
+    def delay(self) -> int:
+        """As it was queued with, ms."""
+        return _whole(self.opts.get("delay"))
+
+    @property
+    def priority(self) -> int:
+        return _whole(self.opts.get("priority"))
+
+    @property
+    def parent_id(self) -> str | None:
+        parent = self.raw.parent
+        return str(parent["id"]) if isinstance(parent, dict) and parent.get("id") else None
+
+    @property
+    def deferred_failure(self) -> str | None:
+        """Why BullMQ wants this job to fail without being run: it stalled too often, or a child failed."""
+        return str(self.raw.deferredFailure) if self.raw.deferredFailure else None
+
+    def retry_delay(self, chance: float) -> int:
+        """Milliseconds to wait if this attempt fails; a strategy that is not ours waits its plain delay."""
+        said = self.opts.get("backoff")
+        if isinstance(said, dict):
+            kind: Kind = "exponential" if said.get("type") == "exponential" else "fixed"
+            jitter = said.get("jitter")
+            share = min(max(float(jitter), 0.0), 1.0) if isinstance(jitter, int | float) else 0.0
+            return retry_delay(kind, _whole(said.get("delay")), self.attempts_made + 1, jitter=share, chance=chance)
+        default = self.definition.backoff
+        if default is None:
+            return 0
+        return retry_delay(default.type, default.delay, self.attempts_made + 1, jitter=default.jitter, chance=chance)
+
+    def lose(self) -> None:
+        """Tell whoever runs it that the lock is gone; a move under way finds out by itself."""
+        if not self.moving and self.on_lost is not None:
+            self.on_lost()
+
+    async def complete(self, result: Any) -> None:
+        """Into the completed set; ``result`` must be plain JSON values."""
+        keep = self.keep(completed=True)
+        await self._move(
+            lambda: self.backend.moveToCompleted(self.raw, result, keep, self.token, False), {"completed"}, keep
+        )
+
+    async def fail(self, error: str, trace: str) -> None:
+        """Into the failed set: no further attempt."""
+        keep = self.keep(completed=False)
+        fields = self._fields(error, trace)
+        await self._move(
+            lambda: self.backend.moveToFailed(self.raw, error, keep, self.token, False, fields), {"failed"}, keep
+        )
+
+    async def retry(self, delay: int, error: str, trace: str) -> None:
+        """Back into the queue after ``delay`` ms; one attempt is used up."""
+        options = {"fieldsToUpdate": self._fields(error, trace)}
+        if delay > 0:
+            now = time.time_ns() // 1_000_000
+            await self._move(
+                lambda: self.backend.moveToDelayed(self.id, now, delay, self.token, options), _QUEUED, None
+            )
+        else:
+            lifo = bool(self.opts.get("lifo"))
+            await self._move(lambda: self.backend.retryJob(self.id, lifo, self.token, options), _QUEUED, None)
+
+    async def put_back(self) -> None:
+        """Back into the queue, at once, as if it had not been taken: no attempt is used up."""
+        now = time.time_ns() // 1_000_000
+        await self._move(
+            lambda: self.backend.moveToDelayed(self.id, now, 0, self.token, {"skipAttempt": True}),
+            _QUEUED,
+            None,
+            used=0,
+        )
+
+    def keep(self, *, completed: bool) -> Any:
+        """For how long BullMQ keeps the finished job, in its words: True (not at all), a count, or {age, count}."""
+        name = "removeOnComplete" if completed else "removeOnFail"
+        if name in self.opts:
+            return self.opts[name]
+        keep = self.definition.keep_completed if completed else self.definition.keep_failed
+        return {word: value for word, value in (("age", keep.age), ("count", keep.count)) if value is not None}
+
+    def _fields(self, error: str, trace: str) -> dict[str, str]:
+        traces = [*self.raw.stacktrace, cut(trace or error, LONGEST_TRACE)][-MOST_TRACES:]
+        return {"failedReason": error, "stacktrace": json.dumps(traces, separators=(",", ":"))}
+
+    async def _move(
+        self, call: Callable[[], Awaitable[Any]], states: frozenset[str] | set[str], keep: Any, *, used: int = 1
+    ) -> None:
+        self.moving = True
+        with unavailable():
+            try:
+                await call()
+            except TypeError as error:  # BullMQ's own word for every refusal
+                if not await self._already(states, keep, used):
+                    raise LockLost(f"job {self.id} is no longer ours: {error}") from error
+
+    async def _already(self, states: frozenset[str] | set[str], keep: Any, used: int) -> bool:
+        """Whether the move was made before and only its answer was lost.
+
+        The connection sends a command again when the answer does not come. The second finds the lock gone, by our own
+        hand, and without this look the job would be taken for lost and its end never be told.
+        """
+        there = await self.backend.getJobData(self.id)
+        if there is None:
+            return not is_kept(keep)
+        if int(there.get("ats") or 0) != self.attempt or int(there.get("atm") or 0) != self.attempts_made + used:
+            return False
+        return await self.backend.getState(self.id) in states
+
+
+_QUEUED: Final = frozenset({"delayed", "waiting", "wait", "prioritized"})
+
+
+def is_kept(keep: Any) -> bool:
+    """Whether BullMQ keeps a job that was finished with this ``keep`` at all; None is no finish and keeps it."""
+    if isinstance(keep, dict):
+        return keep.get("count") != 0
+    return keep is False or keep is None or (keep is not True and keep != 0)
+
+
+def _whole(value: Any) -> int:
+    """A number as other producers may have written it; 0 for what is none."""
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
