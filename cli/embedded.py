@@ -202,12 +202,11 @@ def command(server: Server, data: Path, socket: Path, lock: int) -> Command:
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
-        "logfile": LOG,
         "always-show-logo": "no",
     }
     lines = [f"{name} {_quoted(value)}" for name, value in settings.items()]
     fed = "\n".join([*lines, ""]).encode(errors="surrogateescape")
-    return Command("redis", [server.path, "-"], GRACE, fed, data, (lock,))
+    return Command("redis", [server.path, "-"], GRACE, fed, data, data / LOG, (lock,))
 
 
 def _quoted(value: str) -> str:

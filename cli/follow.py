@@ -42,13 +42,15 @@ class Followed:
     """``position`` is how far the view is true; ``heard`` the last event itself applied, in the same epoch.
 
     They differ after a snapshot, which covers events this client was never sent. The one event that is sent once
-    more behind it, the job's latest, is applied then and only then.
+    more behind it, the job's latest, is applied then and only then. ``empty``: a snapshot said there is no record,
+    so the first event of the next one is number 1 and nothing else.
     """
 
     position: Position | None = None
     heard: int = 0
     past: tuple[str, ...] = ()
     ended: Outcome | None = None
+    empty: bool = False
     asked: int = 0
     waiting: bool = False
 
@@ -56,6 +58,17 @@ class Followed:
     def resumed(cls, since: Position) -> "Followed":
         """The view of a client that has applied everything up to ``since``."""
         return cls(position=since, heard=since.seq)
+
+    @property
+    def since(self) -> Position | None:
+        """Where to go on after a loss.
+
+        The event owed behind a snapshot counts as missed. Asking from the snapshot itself, a client that lost its
+        connection between the two would never be sent the end of a job.
+        """
+        if self.position is None or self.heard >= self.position.seq:
+            return self.position
+        return Position(self.position.epoch, self.position.seq - 1)
 
     @property
     def settled(self) -> bool:
@@ -93,7 +106,7 @@ def take_snapshot(job: Followed, snapshot: Payload) -> tuple[Followed, Verdict]:
     at = position_of(snapshot)
     if at is None:
         gone = _left(job)
-        return Followed(past=gone), Verdict.APPLY
+        return Followed(past=gone, empty=True), Verdict.APPLY
     if at.epoch in job.past:
         return job, Verdict.DROP
     heard, past = 0, job.past
@@ -122,7 +135,7 @@ def take_event(job: Followed, event: str, payload: Payload) -> tuple[Followed, V
         if at.seq - _skipped(payload) <= 1:
             job = replace(job, past=_left(job))
     else:
-        reaches = at.seq  # Nothing known before: a queue's watcher meets a job in its midst.
+        reaches = 0 if job.empty else at.seq  # Or nothing is known: a queue's watcher meets a job in its midst.
     if at.seq - _skipped(payload) > reaches + 1:
         return _gap(job)
     return Followed(at, at.seq, job.past, outcome_of_event(event, payload)), Verdict.APPLY

@@ -46,8 +46,8 @@ class Ledger:
         job = self.jobs[job_id]
         self.jobs[job_id] = follow.subscribing(job)
         payload: dict[str, Any] = {"jobId": job_id}
-        if job.position is not None and not afresh:
-            payload["since"] = job.position._asdict()
+        if job.since is not None and not afresh:
+            payload["since"] = job.since._asdict()
         return self.call("subscribe-to-job", payload, answered)
 
     def answer(self, payload: dict[str, Any]) -> Taken:

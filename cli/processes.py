@@ -15,13 +15,18 @@ LEASH: Final = str(Path(__file__).with_name("leash.py"))
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start. ``grace``: seconds it may take to end after SIGTERM; ``fed`` is written to its standard input."""
+    """What to start.
+
+    ``grace``: seconds it may take to end after SIGTERM; ``fed`` is written to its standard input; ``log`` is the
+    file its output is put to, our own standard error without one.
+    """
 
     name: str
     argv: Sequence[str]
     grace: float
     fed: bytes = b""
     cwd: Path | None = None
+    log: Path | None = None
     inherits: tuple[int, ...] = ()
 
 
@@ -37,14 +42,16 @@ class Child:
     @classmethod
     async def start(cls, command: Command) -> "Child":
         """Start it tied to our life. Call from the main thread: the kernel ties the child to the calling thread."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", LEASH, str(os.getpid()), *command.argv),
-            stdin=asyncio.subprocess.PIPE if command.fed else asyncio.subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),
-            cwd=command.cwd,
-            pass_fds=command.inherits,
-            start_new_session=True,
-        )
+        with command.log.open("ab") if command.log else contextlib.nullcontext(sys.stderr) as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", LEASH, str(os.getpid()), *command.argv),
+                stdin=asyncio.subprocess.PIPE if command.fed else asyncio.subprocess.DEVNULL,
+                stdout=output.fileno(),
+                stderr=output.fileno(),
+                cwd=command.cwd,
+                pass_fds=command.inherits,
+                start_new_session=True,
+            )
         if process.stdin is not None:
             process.stdin.write(command.fed)
             with contextlib.suppress(ConnectionError):

@@ -101,8 +101,8 @@ class JobsWatch:
     def resume(self) -> str:
         open_jobs = [job_id for job_id, job in self._ledger.jobs.items() if not job.settled]
         command = f"jobcast tail {' '.join(open_jobs)}"
-        position = self._ledger.jobs[open_jobs[0]].position if len(open_jobs) == 1 else None
-        return f"{command} --since {position}" if position else command
+        since = self._ledger.jobs[open_jobs[0]].since if len(open_jobs) == 1 else None
+        return f"{command} --since {since}" if since else command
 
     def _subscribe(self, job_id: str, *, afresh: bool = False) -> Call:
         return self._ledger.subscribe(job_id, lambda payload: self._granted(job_id, payload), afresh=afresh)
