@@ -107,6 +107,4 @@ def test_a_module_without_a_docstring_is_told() -> None:
 
 
 def test_the_list_for_pure_modules_holds_no_way_out() -> None:
-    assert PURE_MAY_IMPORT.isdisjoint(
-        {"asyncio", "io", "os", "socket", "sys", "threading", "time", "logging"}
-    )
+    assert PURE_MAY_IMPORT.isdisjoint({"asyncio", "io", "os", "socket", "sys", "threading", "time", "logging"})

@@ -82,12 +82,8 @@ class Ban:
 
 
 BANS = (
-    Ban(
-        ("gateway/*",), ("jobcast.worker", "jobcast.cli"), "the gateway knows the worker by the journal alone"
-    ),
-    Ban(
-        ("worker/*",), ("jobcast.gateway", "jobcast.cli"), "the worker knows the gateway by the journal alone"
-    ),
+    Ban(("gateway/*",), ("jobcast.worker", "jobcast.cli"), "the gateway knows the worker by the journal alone"),
+    Ban(("worker/*",), ("jobcast.gateway", "jobcast.cli"), "the worker knows the gateway by the journal alone"),
     Ban(
         ("shared/*",),
         ("jobcast.gateway", "jobcast.worker", "jobcast.cli"),
