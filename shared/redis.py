@@ -111,7 +111,8 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
             decode_responses=decode,
             socket_timeout=timeout,
             socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_keepalive=True,
+            # A socket in the file system has no peer that could vanish, and redis-py refuses the word for it.
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
             health_check_interval=0,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
             retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
