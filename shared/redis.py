@@ -44,12 +44,12 @@ def connect(url: str, *, name: str, connections: int = 16) -> Redis:
     Raises:
         BadSettings: the URL cannot be understood.
     """
-    return Redis(connection_pool=_pool(url, name, connections, COMMAND_TIMEOUT, decode=False))
+    return Redis.from_pool(_pool(url, name, connections, COMMAND_TIMEOUT, decode=False))
 
 
 def connect_for_bullmq(url: str, *, name: str, connections: int = 32) -> Redis:
     """A client BullMQ can stand on: text in and out, and a read time-out longer than its blocking wait."""
-    return Redis(connection_pool=_pool(url, name, connections, BLOCKING_TIMEOUT, decode=True))
+    return Redis.from_pool(_pool(url, name, connections, BLOCKING_TIMEOUT, decode=True))
 
 
 def duplicate(client: Redis, *, name: str) -> AbstractConnection:
