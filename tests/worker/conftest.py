@@ -91,7 +91,7 @@ class Bench:
             if await self.client.zscore(f"bull:{queue}:{name}", job_id) is not None:
                 return name
         for name in ("active", "wait"):
-            if job_id in await self.client.lrange(f"bull:{queue}:{name}", 0, -1):  # type: ignore[misc]
+            if job_id in await self.client.lrange(f"bull:{queue}:{name}", 0, -1):
                 return name
         return "nowhere"
 

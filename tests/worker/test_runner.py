@@ -44,7 +44,7 @@ async def test_a_plain_function_runs_in_a_thread_with_the_same_calls(bench: Benc
         ctx.progress({"percent": 30, "file": "a"})
         ctx.log("from a thread")
         ctx.check_cancelled()
-        time.sleep(0.05)  # noqa: ASYNC251  it is its thread that sleeps
+        time.sleep(0.05)
         return threading.current_thread().name
 
     job_id = await bench.submit()
