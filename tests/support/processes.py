@@ -90,6 +90,22 @@ class ChildProcess:
             raise AssertionError(f"the child ended before {before}: {self.report}")
         return False
 
+    async def ready(self, url: str, timeout: float = 20.0) -> None:
+        """Wait until ``<url>/readyz`` answers 200; fail at once if the child ends instead."""
+        async with httpx.AsyncClient(base_url=url, timeout=2.0, trust_env=False) as client:
+
+            async def answers() -> bool:
+                self._fail_if_ended("being ready")
+                with contextlib.suppress(httpx.TransportError):
+                    return (await client.get("/readyz")).status_code == httpx.codes.OK
+                return False
+
+            await wait_until(answers, timeout, f"{url}/readyz of {self.command}")
+
+    def family(self) -> list[int]:
+        """Return the living pids of the child's group: itself, and what it started and did not send away."""
+        return [pid for pid in _pids() if _group_of(pid) == self.pid]
+
     def signal(self, number: signal.Signals) -> None:
         """Send the signal to the child alone; Popen never sends to a pid that was already waited for."""
         self._process.send_signal(number)
@@ -133,20 +149,21 @@ class JobcastProcess(ChildProcess):
         command = [sys.executable, "-m", "jobcast.cli.main", *args]
         super().__init__(command, env={**clean_environment(), **(env or {})})
 
-    async def ready(self, url: str, timeout: float = 20.0) -> None:
-        """Wait until ``<url>/readyz`` answers 200; fail at once if the process ends instead."""
-        async with httpx.AsyncClient(base_url=url, timeout=2.0, trust_env=False) as client:
-
-            async def answers() -> bool:
-                self._fail_if_ended("being ready")
-                with contextlib.suppress(httpx.TransportError):
-                    return (await client.get("/readyz")).status_code == httpx.codes.OK
-                return False
-
-            await wait_until(answers, timeout, f"{url}/readyz of {self.command}")
-
 
 def clean_environment() -> dict[str, str]:
     """Return this environment without a developer's own settings, which would decide what a test shows."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBCAST_")}
     return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _group_of(pid: int) -> int | None:
+    """None for one that ended meanwhile, or that only waits to be reaped by its parent."""
+    try:
+        state, _parent, group, *_ = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state == "Z" else int(group)

@@ -65,9 +65,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """Return a plain client that neither retries nor waits for ever, to look behind jobcast's back."""
-        return redis.Redis.from_url(
-            self.url, decode_responses=True, socket_timeout=2.0, retry=Retry(NoBackoff(), 0)
-        )
+        return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=2.0, retry=Retry(NoBackoff(), 0))
 
     def start(self) -> None:
         """Start it and wait until it answers, its append-only file read."""

@@ -1,0 +1,278 @@
+"""One connected client, whatever its door: its watches, its outbox, and the task that reads what it missed."""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from jobcast.gateway.hub import Hub
+from jobcast.gateway.outbox import Outbox, Overflow
+from jobcast.gateway.watch import Opened, Watch
+from jobcast.gateway.wire import Message
+from jobcast.shared import logs
+from jobcast.shared.errors import TooManySubscriptions, Unavailable
+from jobcast.shared.position import Position
+from jobcast.shared.states import LIVE
+
+MOST_JOBS_OF_A_QUEUE: Final = 1000
+"""Jobs of one watched queue whose position is kept; the one unheard of for longest is forgotten first."""
+RETRY_READING: Final = 0.5
+log = logs.get("client")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class JobSink:
+    """A job, watched by a client."""
+
+    def __init__(self, client: "Client", watch: Watch) -> None:
+        self.client = client
+        self.watch = watch
+
+    def receive(self, message: Message) -> None:
+        self.client.take(self.watch, message)
+
+    def suspect(self) -> None:
+        self.watch.suspect()
+        self.client.catch_up(self.watch)
+
+
+class QueueSink:
+    """A queue, watched by a client: one watch for each of its jobs, begun when the job is first heard of."""
+
+    def __init__(self, client: "Client") -> None:
+        self.client = client
+        self.watches: OrderedDict[str, Watch] = OrderedDict()
+
+    def receive(self, message: Message) -> None:
+        watch = self.watches.get(message.job_id)
+        if watch is None:
+            watch = self._begin(message)
+        else:
+            self.watches.move_to_end(message.job_id)
+        self.client.take(watch, message)
+        if message.ends_job and not watch.behind:
+            del self.watches[message.job_id]
+
+    def suspect(self) -> None:
+        for watch in self.watches.values():
+            watch.suspect()
+            self.client.catch_up(watch)
+
+    def add(self, watch: Watch) -> None:
+        self.watches[watch.job_id] = watch
+        if len(self.watches) > MOST_JOBS_OF_A_QUEUE:
+            self.watches.popitem(last=False)
+
+    def _begin(self, message: Message) -> Watch:
+        watch = Watch(message.job_id)
+        if message.position is not None and message.position.seq == 1:
+            watch.phase = "live"
+        else:
+            watch.lag(None)
+        self.add(watch)
+        return watch
+
+
+class Client:
+    """What every door has in common. ``door`` names it in the metrics; the door pumps :meth:`next_messages`.
+
+    ``most`` bounds what it may watch at once; ``on_close`` is called once, when it is over.
+    """
+
+    def __init__(self, door: str, hub: Hub, *, most: int, on_close: "Callable[[Client], None]") -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.door = door
+        self.closed = asyncio.Event()
+        self.close_reason = ""
+        self.outbox = Outbox()
+        self.jobs: dict[str, JobSink] = {}
+        self.queues: dict[str, QueueSink] = {}
+        self._hub = hub
+        self._most = most
+        self._on_close = on_close
+        self._wake = asyncio.Event()
+        self._behind: dict[Watch, None] = {}
+        self._reader: asyncio.Task[None] | None = None
+        hub.metrics.clients.labels(door).inc()
+
+    # What a door calls.
+
+    def say(self, name: str, payload: Any) -> None:
+        """Send an answer that is no event; a client that does not read its answers is closed as slow."""
+        self._push(Message(name, _encode([name, payload]), ""))
+
+    async def next_messages(self) -> list[Message]:
+        """The next messages to write, in order; waits for one. Empty when the client is closed."""
+        while not len(self.outbox):
+            if self.closed.is_set():
+                return []
+            self._wake.clear()
+            await self._wake.wait()
+        messages = self.outbox.take()
+        self._hub.metrics.sent.labels(self.door).inc(len(messages))
+        if self._behind and self.outbox.roomy:
+            self._start_reader()
+        return messages
+
+    def close(self, reason: str) -> None:
+        """Let everything go; the door sees ``closed`` and closes its connection. Twice is once."""
+        if self.closed.is_set():
+            return
+        self.close_reason = reason
+        self.closed.set()
+        self._wake.set()
+        for job_id in list(self.jobs):
+            self.unwatch_job(job_id)
+        for queue in list(self.queues):
+            self.unwatch_queue(queue)
+        self._behind.clear()
+        if self._reader is not None:
+            self._reader.cancel()
+        self.outbox.clear()
+        self._hub.metrics.clients.labels(self.door).dec()
+        if reason == "slow":
+            self._hub.metrics.slow.inc()
+        self._on_close(self)
+
+    # Watching.
+
+    async def watch_job(self, job_id: str, since: Position | None = None) -> Opened:
+        """Follow first, then read: what lies between the two is in both, and is sent once.
+
+        Watching a job that is watched already begins anew, from ``since``.
+
+        Raises:
+            TooManySubscriptions, Unavailable: nothing is watched then.
+        """
+        self.unwatch_job(job_id)
+        self._check_room()
+        sink = self.jobs[job_id] = JobSink(self, Watch(job_id, since))
+        self._hub.metrics.watches.inc()
+        try:
+            await self._hub.join(self._hub.keys.channel(job_id), sink)
+            reading = await self._hub.journal.read(job_id, since)
+        except BaseException:
+            if self.jobs.get(job_id) is sink:
+                self.unwatch_job(job_id)
+            raise
+        self._hub.metrics.readings.inc()
+        return self._open(sink.watch, sink.watch.opened(reading))
+
+    def unwatch_job(self, job_id: str) -> None:
+        sink = self.jobs.pop(job_id, None)
+        if sink is not None:
+            self._abandon(sink.watch)
+            self._hub.leave(self._hub.keys.channel(job_id), sink)
+            self._hub.metrics.watches.dec()
+
+    async def watch_queue(self, queue: str, most: int = 200) -> list[Opened]:
+        """Watch every job of a queue; answers the jobs that are live now, last changed first."""
+        self.unwatch_queue(queue)
+        self._check_room()
+        sink = self.queues[queue] = QueueSink(self)
+        self._hub.metrics.watches.inc()
+        try:
+            await self._hub.join(self._hub.keys.queue_channel(queue), sink)
+            page = await self._hub.journal.jobs(queue, limit=most)
+            readings = await self._hub.journal.read_many(page.job_ids)
+        except BaseException:
+            if self.queues.get(queue) is sink:
+                self.unwatch_queue(queue)
+            raise
+        opened = []
+        for job_id, reading in zip(page.job_ids, readings, strict=True):
+            if job_id in sink.watches or reading.fields.get("state", b"").decode() not in LIVE:
+                continue
+            watch = Watch(job_id)
+            sink.add(watch)
+            opened.append(self._open(watch, watch.opened(reading)))
+        return opened
+
+    def unwatch_queue(self, queue: str) -> None:
+        sink = self.queues.pop(queue, None)
+        if sink is not None:
+            for watch in sink.watches.values():
+                self._abandon(watch)
+            self._hub.leave(self._hub.keys.queue_channel(queue), sink)
+            self._hub.metrics.watches.dec()
+
+    # What the sinks call.
+
+    def take(self, watch: Watch, message: Message) -> None:
+        """An event from the feed, for one of our watches."""
+        last = watch.last
+        sent = watch.live(message)
+        if sent is not None and not self._offer(sent):
+            watch.lag(last)
+            self._hub.metrics.lagged.inc()
+        self.catch_up(watch)
+
+    def catch_up(self, watch: Watch) -> None:
+        """Read the record for a watch that is behind, now or once the client has room again."""
+        if watch.behind and not watch.abandoned and not self.closed.is_set():
+            self._behind[watch] = None
+            if self.outbox.roomy:
+                self._start_reader()
+
+    def _abandon(self, watch: Watch) -> None:
+        watch.abandoned = True
+        self._behind.pop(watch, None)
+
+    def _check_room(self) -> None:
+        if len(self.jobs) + len(self.queues) >= self._most:
+            raise TooManySubscriptions(
+                f"one client may watch {self._most} jobs and queues; unsubscribe from some first"
+            )
+
+    def _open(self, watch: Watch, opened: Opened) -> Opened:
+        if watch.abandoned:
+            return opened
+        for message in opened.introduction:
+            self._push(message)
+        last = opened.start
+        for message in opened.events:
+            if not self._offer(message):
+                watch.lag(last)
+                break
+            last = message.position
+        self.catch_up(watch)
+        return opened
+
+    def _offer(self, message: Message) -> bool:
+        if self.closed.is_set():
+            return True
+        taken = self.outbox.offer(message)
+        if taken:
+            self._wake.set()
+        return taken
+
+    def _push(self, message: Message) -> None:
+        if self.closed.is_set():
+            return
+        try:
+            self.outbox.push(message)
+        except Overflow:
+            self.close("slow")
+        self._wake.set()
+
+    def _start_reader(self) -> None:
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_behind(), name=f"catch-up-{self.id}")
+
+    async def _read_behind(self) -> None:
+        """Read records one after the other while there is room: one task a client, however many jobs it watches."""
+        while self._behind and self.outbox.roomy:
+            watch = next(iter(self._behind))
+            del self._behind[watch]
+            try:
+                reading = await self._hub.journal.read(watch.job_id, watch.begin_reading())
+            except Unavailable:
+                watch.lag(watch.last)
+                self._behind[watch] = None
+                await asyncio.sleep(RETRY_READING)
+                continue
+            self._hub.metrics.readings.inc()
+            self._open(watch, watch.opened(reading))

@@ -1,0 +1,59 @@
+"""Who may speak to the gateway at all: the Host and Origin of a request, checked once for every door.
+
+A gateway on a loopback address is reachable by any page a developer has open. A page may always send a request (and
+open a WebSocket) to it; only the Origin tells whose it is, and only the Host tells a name rebound to 127.0.0.1 from
+the real one.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Guard:
+    """ASGI middleware. ``origins`` may use this gateway from another origin; ``*`` allows all."""
+
+    def __init__(self, app: ASGIApp, *, origins: Iterable[str], loopback_only: bool) -> None:
+        self._app = app
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._loopback_only = loopback_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"} or (problem := self._problem(scope)) is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": problem[:120]})
+        else:
+            body = orjson.dumps({"code": "forbidden", "message": problem, "retryable": False})
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+    def _problem(self, scope: Scope) -> str | None:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if len(hosts) != 1 or len(origins) > 1:
+            return "expected one Host and at most one Origin"
+        host = hosts[0].decode("latin-1").lower()
+        if self._loopback_only and hostname(host) not in LOOPBACK:
+            return "this gateway listens on a loopback address and answers to no other name"
+        if not origins or "*" in self._origins:
+            return None
+        origin = origins[0].decode("latin-1").lower()
+        if origin in self._origins or urlsplit(origin).netloc == host:
+            return None
+        return "this Origin may not use the gateway; name it in JOBCAST_ORIGINS if it should"
+
+
+def hostname(host: str) -> str | None:
+    """The name in a Host header, its port and brackets left out; None when it is no such thing."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None

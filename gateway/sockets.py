@@ -1,0 +1,133 @@
+"""The Socket.IO door: python-socketio's namespaces and acknowledgements over our clients.
+
+Events are not emitted through python-socketio: their bytes come encoded from the journal, so they are handed to
+Engine.IO as they are, behind the packet type and the namespace.
+"""
+
+import asyncio
+import contextlib
+import time
+from typing import Any, Final
+
+import orjson
+import socketio
+from starlette.types import Receive, Scope, Send
+
+from jobcast.gateway.calls import Calls
+from jobcast.gateway.client import Client
+from jobcast.gateway.doors import WRITE_DEADLINE, Clients
+from jobcast.shared import logs
+from jobcast.shared.errors import Unavailable
+
+NAMESPACES: Final = ("/", "/job-progress")
+PATHS: Final = ("/socket.io", "/socket.io/jobs")
+LARGEST_PACKET: Final = 64 * 1024
+MOST_QUEUED: Final = 64
+"""Packets left in Engine.IO's own queue before we wait: it has no bound of its own, our outbox has."""
+log = logs.get("sockets")
+
+
+class _Json:
+    """orjson in the shape python-socketio wants: text out, and its own errors as ``ValueError``."""
+
+    @staticmethod
+    def dumps(value: Any, **_: Any) -> str:
+        return orjson.dumps(value).decode()
+
+    @staticmethod
+    def loads(text: str | bytes, **_: Any) -> Any:
+        return orjson.loads(text)
+
+
+class Sockets:
+    """ASGI application for the Socket.IO paths. Close with ``shutdown``."""
+
+    def __init__(self, clients: Clients, calls: Calls) -> None:
+        self._clients = clients
+        self._calls = calls
+        self._connected: dict[str, tuple[Client, asyncio.Task[None]]] = {}
+        # Origins are checked for all doors in one place, before this one; no Redis manager: every gateway follows
+        # Redis itself, and a second path would send each event twice.
+        self._server = socketio.AsyncServer(
+            async_mode="asgi",
+            json=_Json,
+            namespaces=list(NAMESPACES),
+            cors_allowed_origins=[],
+            max_http_buffer_size=LARGEST_PACKET,
+            http_compression=False,
+            logger=False,
+            engineio_logger=False,
+        )
+        for namespace in NAMESPACES:
+            self._server.on("connect", self._handler(self._connect, namespace), namespace=namespace)
+            self._server.on("disconnect", self._handler(self._disconnect, namespace), namespace=namespace)
+            self._server.on("*", self._call, namespace=namespace)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._server.handle_request(scope, receive, send)
+
+    async def shutdown(self) -> None:
+        await self._server.shutdown()
+
+    @staticmethod
+    def _handler(method: Any, namespace: str) -> Any:
+        async def handle(sid: str, _environ_or_reason: Any, _auth: Any = None) -> Any:
+            return await method(sid, namespace)
+
+        return handle
+
+    async def _connect(self, sid: str, namespace: str) -> None:
+        try:
+            client = self._clients.open("socket.io")
+        except Unavailable as error:
+            raise socketio.exceptions.ConnectionRefusedError(error.to_dict()) from error
+        client.say(
+            "connected", {"message": "connected", "clientId": client.id, "timestamp": time.time_ns() // 1_000_000}
+        )
+        # The pump's first step comes after the CONNECT packet: nothing between here and that packet gives up the loop.
+        pump = asyncio.create_task(self._pump(sid, namespace, client), name=f"pump-{client.id}")
+        self._connected[sid] = (client, pump)
+
+    async def _disconnect(self, sid: str, namespace: str) -> None:
+        self._release_poll(sid, namespace)
+        client, pump = self._connected.pop(sid, (None, None))
+        if client is None or pump is None:
+            return
+        client.close("gone")
+        pump.cancel()
+
+    def _release_poll(self, sid: str, namespace: str) -> None:
+        """Let a poll end that waits for packets: Engine.IO would hold it, and a shutdown with it, for 45 s."""
+        eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
+        socket = self._server.eio.sockets.get(eio_sid)
+        if socket is not None and not socket.upgraded:
+            socket.queue.put_nowait(None)
+
+    async def _call(self, name: str, sid: str, *arguments: Any) -> Any:
+        client, _ = self._connected.get(sid, (None, None))
+        if client is None:
+            return None
+        return await self._calls.answer(client, name, arguments[0] if arguments else None)
+
+    async def _pump(self, sid: str, namespace: str, client: Client) -> None:
+        prefix = "2" if namespace == "/" else f"2{namespace},"
+        eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
+        try:
+            while messages := await client.next_messages():
+                async with asyncio.timeout(WRITE_DEADLINE):
+                    await self._until_taken(eio_sid)
+                for message in messages:
+                    await self._server.eio.send(eio_sid, prefix + message.wire.decode())
+        except TimeoutError:
+            client.close("slow")
+        except KeyError:
+            client.close("gone")
+        if client.close_reason != "gone":
+            with contextlib.suppress(KeyError):
+                await self._server.disconnect(sid, namespace=namespace)
+
+    async def _until_taken(self, eio_sid: str) -> None:
+        """Wait for the transport: Engine.IO's queue tells nobody when it empties, so it is looked at."""
+        socket = self._server.eio._get_socket(eio_sid)  # noqa: SLF001  its queue is the only sign of pressure
+        while socket.queue.qsize() > MOST_QUEUED and not socket.closed:  # noqa: ASYNC110  the queue wakes nobody
+            await asyncio.sleep(0.02)

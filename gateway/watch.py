@@ -1,0 +1,165 @@
+"""One client's view of one job: what to send it, and when the record must be read. Values in, values out; no I/O.
+
+The delicate part of the project is the seam between a record that is read and a feed that runs on meanwhile. The rule:
+follow the feed first, then read; hold what the feed brings until the reading is there; then drop what the reading
+already holds and go on by number. A number that does not follow the last one is a gap, and a gap is read, not guessed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from jobcast.gateway.wire import Message, parse, with_skipped
+from jobcast.shared.journal.contract import Reading
+from jobcast.shared.position import Position
+from jobcast.shared.snapshot import JOB_SNAPSHOT, Snapshot, build
+
+MOST_HELD: Final = 256
+"""Events held while a reading is under way. Beyond, they are let go and read again afterwards."""
+
+Phase = Literal["reading", "live", "behind"]
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a reading made of a watch: the state, and what to send in this order.
+
+    ``introduction`` (a snapshot and the latest event once more) is sent whole or not at all; ``events`` follow the
+    position ``start`` and may be cut short where the client has no more room.
+    """
+
+    snapshot: Snapshot
+    recovered: bool
+    introduction: list[Message]
+    start: Position | None
+    events: list[Message]
+
+
+class Watch:
+    """Begins in phase ``reading``: give it the record with :meth:`opened`, and every event with :meth:`live`.
+
+    When :attr:`behind` is set, the owner calls :meth:`begin_reading`, reads the record from there, and calls
+    :meth:`opened` again.
+    """
+
+    __slots__ = ("_conflate", "_held", "_introduced", "_overflowed", "abandoned", "job_id", "last", "phase")
+
+    def __init__(self, job_id: str, since: Position | None = None) -> None:
+        self.job_id = job_id
+        self.last = since
+        self.phase: Phase = "reading"
+        self.abandoned = False
+        """Nobody watches any more: a reading still under way is for nobody."""
+        self._held: list[Message] = []
+        self._overflowed = False
+        self._introduced = since is not None
+        self._conflate = False
+
+    @property
+    def behind(self) -> bool:
+        """The record must be read before anything more can be sent."""
+        return self.phase == "behind"
+
+    def live(self, message: Message) -> Message | None:
+        """Take an event from the feed; returns it if it is to be sent now."""
+        if self.phase == "behind":
+            return None
+        if self.phase == "reading":
+            self._hold(message)
+            return None
+        position = message.position
+        if position is None:
+            return None
+        expected = 1 if self.last is None else self.last.seq + 1
+        if self.last is not None and position.epoch == self.last.epoch and position.seq < expected:
+            return None
+        if position.seq != expected or (self.last is not None and position.epoch != self.last.epoch):
+            self.phase = "behind"
+            return None
+        self.last = position
+        return message
+
+    def begin_reading(self) -> Position | None:
+        """From here on events are held; returns the position to read from."""
+        self.phase = "reading"
+        self._held.clear()
+        self._overflowed = False
+        return self.last
+
+    def opened(self, reading: Reading) -> Opened:
+        """Join the record to what the feed brought meanwhile."""
+        snapshot = build(self.job_id, reading, recovered=reading.recovered)
+        introduction: list[Message] = []
+        events: list[Message] = []
+        start = reading.position
+        if reading.recovered:
+            start = self.last
+            events = self._missed(reading)
+        elif reading.position is not None or self.last is not None or not self._introduced:
+            introduction = self._introduction(reading, snapshot)
+        self.last, self._introduced, self._conflate = reading.position, True, False
+        held, self._held = self._held, []
+        self.phase = "behind" if self._overflowed else "live"
+        events.extend(sent for message in held if (sent := self.live(message)) is not None)
+        return Opened(snapshot, reading.recovered, introduction, start, events)
+
+    def lag(self, last: Position | None) -> None:
+        """The client's outbox is full and took nothing after ``last``: the rest is read from the record later.
+
+        The record is the buffer: a slow client costs no memory for what it has not been sent.
+        """
+        self.last, self.phase, self._conflate = last, "behind", True
+        self._held.clear()
+
+    def suspect(self) -> None:
+        """The feed may have lost something without a trace: read again from the last event sent."""
+        if self.phase == "live":
+            self.phase = "behind"
+
+    def _hold(self, message: Message) -> None:
+        if len(self._held) < MOST_HELD and not self._overflowed:
+            self._held.append(message)
+        else:
+            self._held.clear()
+            self._overflowed = True
+
+    def _missed(self, reading: Reading) -> list[Message]:
+        messages = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]
+        return conflated(messages) if self._conflate else messages
+
+    def _introduction(self, reading: Reading, snapshot: Snapshot) -> list[Message]:
+        messages = [Message(JOB_SNAPSHOT, _encode([JOB_SNAPSHOT, snapshot]), self.job_id, reading.position)]
+        if not self._introduced:
+            # The classic front ends know four events and no snapshot: this is how they learn of a finished job.
+            latest = latest_event(reading)
+            messages.extend([latest] if latest else [])
+        return messages
+
+
+def conflated(messages: Iterable[Message]) -> list[Message]:
+    """Only the newest progress; states and logs whole. What follows a hole says how many were skipped."""
+    everything = list(messages)
+    newest = max((i for i, m in enumerate(everything) if m.event_class == "progress"), default=-1)
+    kept: list[Message] = []
+    skipped = 0
+    for i, message in enumerate(everything):
+        if message.event_class == "progress" and i != newest:
+            skipped += 1
+            continue
+        kept.append(with_skipped(message, skipped) if skipped else message)
+        skipped = 0
+    return kept
+
+
+def latest_event(reading: Reading) -> Message | None:
+    """The job's latest event but for its logs, as it was published."""
+    found = [
+        message
+        for name, payload in reading.fields.items()
+        if name.startswith("event:")
+        and (message := parse(b'["%s",%s]' % (name.removeprefix("event:").encode(), payload))) is not None
+    ]
+    return max(found, key=lambda message: message.position.seq if message.position else 0, default=None)

@@ -1,0 +1,1 @@
+"""Real processes, real clients, from submit to the last event."""
