@@ -1,6 +1,7 @@
 """The pure parts: throttle, back-off, values, registry."""
 
 import math
+import tomllib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from jobcast.worker.queues import Limiter, QueueDefinition
 from jobcast.worker.registry import Registry
 from jobcast.worker.throttle import INTERVAL, Throttle
 from jobcast.worker.values import LONGEST_LINE, cut, error_text, read_line, read_progress
+from tests.support.processes import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -195,14 +197,14 @@ def test_a_handler_is_refused_with_a_sentence() -> None:
 
 
 def test_async_and_plain_handlers_are_told_apart() -> None:
-    class Callable_:
+    class Called:
         async def __call__(self, _: Any) -> None: ...
 
     async def asynchronous(_: Any) -> None: ...
 
     registry = Registry()
     assert registry.add("q", "1", asynchronous).is_async
-    assert registry.add("q", "2", Callable_()).is_async
+    assert registry.add("q", "2", Called()).is_async
     assert not registry.add("q", "3", lambda _: None).is_async
 
 
@@ -212,3 +214,10 @@ def test_async_and_plain_handlers_are_told_apart() -> None:
 def test_a_queue_is_defined_within_bounds(how: Any) -> None:
     with pytest.raises(BadSettings):
         QueueDefinition("work", **how)
+
+
+def test_what_bullmq_pins_is_left_unpinned_by_us() -> None:
+    """Trap 29: it pins msgpack, semver and croniter exactly; a bound of ours would one day contradict its own."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    assert not [each for each in asked if each.startswith(("msgpack", "semver", "croniter"))]
