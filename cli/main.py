@@ -16,7 +16,7 @@ import click
 
 import jobcast
 from jobcast.cli import exits
-from jobcast.shared import logs, settings
+from jobcast.shared import settings
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.names import check_job_id, check_job_name, check_new_job_id, check_queue_name
 from jobcast.shared.position import Position
@@ -91,8 +91,10 @@ def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
       jobcast gateway --port 8081 --redis redis://10.0.0.5:6379/0
     """
     chosen = _settings(host=host, port=port, redis_url=redis_url)
-    logs.configure(chosen.log_level, chosen.log_format)
     from jobcast.gateway.app import serve  # noqa: PLC0415  it takes a while
+    from jobcast.shared import logs  # noqa: PLC0415
+
+    logs.configure(chosen.log_level, chosen.log_format)
 
     serve(chosen)
 
@@ -110,10 +112,11 @@ def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
       jobcast worker --module yourjobs
     """
     chosen = _settings(redis_url=redis_url)
-    logs.configure(chosen.log_level, chosen.log_format)
-    _find_modules_here()
+    from jobcast.shared import logs  # noqa: PLC0415
     from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
 
+    logs.configure(chosen.log_level, chosen.log_format)
+    _find_modules_here()
     run(chosen, modules)
 
 
