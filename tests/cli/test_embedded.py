@@ -68,8 +68,8 @@ async def test_it_is_private_durable_and_never_drops_jobs(source: str, tmp_path:
     assert server is not None
     data = embedded.make_data(tmp_path / "a place with 'quotes\" and ü")
     for _ in range(2):
-        with embedded.locked(data) as lock:
-            child, url = await embedded.start(server, data, lock)
+        with embedded.locked(data) as lock, embedded.socket_for(data) as listens_at:
+            child, url = await embedded.start(server, data, listens_at, lock)
             path = url.removeprefix("unix://")
             assert Path(path).parent.stat().st_mode & 0o777 == 0o700
             assert b"noeviction" in await ask(path, "CONFIG", "GET", "maxmemory-policy")
@@ -78,13 +78,14 @@ async def test_it_is_private_durable_and_never_drops_jobs(source: str, tmp_path:
             kept = await ask(path, "INCR", "runs")
             assert await child.stop(asyncio.Event())
     assert kept == b":2\r\n"
+    assert not listens_at.parent.exists()
 
 
 async def test_a_server_that_ends_tells_why(tmp_path: Path) -> None:
     mine = executable(tmp_path / "redis-server", "echo 'no luck today' >&2; exit 3")
     data = embedded.make_data(tmp_path / "data")
     with embedded.locked(data) as lock, pytest.raises(CannotRun, match="no luck today"):
-        await embedded.start(Server(str(mine), "redis", (7, 0)), data, lock)
+        await embedded.start(Server(str(mine), "redis", (7, 0)), data, data / "socket", lock)
 
 
 async def test_data_stay_held_while_their_server_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,7 @@ async def test_data_stay_held_while_their_server_lives(tmp_path: Path, monkeypat
     server = embedded.find_server(os.environ)
     data = embedded.make_data(tmp_path / "data")
     with embedded.locked(data) as lock:
-        child, _ = await embedded.start(server, data, lock)
+        child, _ = await embedded.start(server, data, data / "socket", lock)
     # Ours is let go, as if we had been killed; Redis still has its own.
     with pytest.raises(CannotRun, match=rf"another jobcast up \(process {os.getpid()}\)"), embedded.locked(data):
         pass
@@ -113,22 +114,16 @@ def test_a_socket_path_is_short_however_long_the_directory(tmp_path: Path, monke
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    path = embedded.socket_path(tmp_path / ("y" * 200))
-    with socket.socket(socket.AF_UNIX) as unix:
+    with embedded.socket_for(tmp_path / ("y" * 200)) as path, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(path))
-    path.unlink()
-    path.parent.rmdir()
+    assert not path.parent.exists()
 
 
-def test_somebody_else_s_directory_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path)[:60] if len(str(tmp_path)) < 60 else "/tmp")
-    path = embedded.socket_path(tmp_path)
-    try:
+def test_a_place_others_could_have_prepared_is_not_used(tmp_path: Path) -> None:
+    with embedded.socket_for(tmp_path) as path:
         path.parent.chmod(0o777)
-        with pytest.raises(CannotRun, match="not a private directory"):
-            embedded.socket_path(tmp_path)
-    finally:
-        path.parent.rmdir()
+        with pytest.raises(CannotRun, match="not a private directory"), embedded.socket_for(tmp_path):
+            pass
 
 
 def test_data_go_to_the_user_s_own_place(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -205,7 +206,7 @@ async def test_a_message_that_cannot_be_read_is_asked_for_again() -> None:
 
 def test_waits_grow_by_chance_and_stay_within_bounds() -> None:
     for chance in (0.0, 0.999):
-        waits = backoff(lambda chance=chance: chance)
+        waits = backoff(itertools.repeat(chance).__next__)
         drawn = [next(waits) for _ in range(20)]
         assert drawn == sorted(drawn)
         assert drawn[0] == pytest.approx(0.2)
