@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ import msgspec
 
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.outbox import Outbox, Overflow
+from jobcast.gateway.sinks import JobSink, QueueSink
 from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Message
 from jobcast.shared import logs
@@ -19,64 +19,9 @@ from jobcast.shared.position import Position
 from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
 
-MOST_JOBS_OF_A_QUEUE: Final = 1000
-"""Jobs of one watched queue whose position is kept; the one unheard of for longest is forgotten first."""
 RETRY_READING: Final = 0.5
 log = logs.get("client")
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class JobSink:
-    """A job, watched by a client."""
-
-    def __init__(self, client: "Client", watch: Watch) -> None:
-        self.client = client
-        self.watch = watch
-
-    def receive(self, message: Message) -> None:
-        self.client.take(self.watch, message)
-
-    def suspect(self) -> None:
-        self.watch.suspect()
-        self.client.catch_up(self.watch)
-
-
-class QueueSink:
-    """A queue, watched by a client: one watch for each of its jobs, begun when the job is first heard of."""
-
-    def __init__(self, client: "Client") -> None:
-        self.client = client
-        self.watches: OrderedDict[str, Watch] = OrderedDict()
-
-    def receive(self, message: Message) -> None:
-        watch = self.watches.get(message.job_id)
-        if watch is None:
-            watch = self._begin(message)
-        else:
-            self.watches.move_to_end(message.job_id)
-        self.client.take(watch, message)
-        if message.ends_job and not watch.behind:
-            del self.watches[message.job_id]
-
-    def suspect(self) -> None:
-        for watch in self.watches.values():
-            watch.suspect()
-            self.client.catch_up(watch)
-
-    def add(self, watch: Watch) -> None:
-        self.watches[watch.job_id] = watch
-        if len(self.watches) > MOST_JOBS_OF_A_QUEUE:
-            # Still behind, it would be read beside the watch that the job's next event begins.
-            self.client.abandon(self.watches.popitem(last=False)[1])
-
-    def _begin(self, message: Message) -> Watch:
-        watch = Watch(message.job_id)
-        if message.position is not None and message.position.seq == 1:
-            watch.phase = "live"
-        else:
-            watch.lag(None)
-        self.add(watch)
-        return watch
 
 
 class Client:

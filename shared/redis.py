@@ -5,6 +5,7 @@ leaves an idle worker deaf, and its subscriber connection resubscribes in silenc
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -33,6 +34,10 @@ CONNECT_TIMEOUT: Final = 3.0
 COMMAND_TIMEOUT: Final = 5.0
 BLOCKING_TIMEOUT: Final = 30.0
 """Longer than any blocking wait of BullMQ (10 s), so that an idle worker is never taken for a dead connection."""
+
+_WILL_NOT: Final = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|BUSY|NOPERM)\b|has no permissions|can't run this command"
+)
 
 
 def connect(url: str, *, name: str, connections: int = 16) -> Redis:
@@ -83,9 +88,9 @@ def unavailable() -> Iterator[None]:
     except ReadOnlyError as error:
         raise Unavailable("this Redis is a read-only replica; nothing was recorded") from error
     except ResponseError as error:
-        # Redis 6.2 reports both from within a script as plain errors.
+        # From within a script most of these come as plain errors, in Redis 6.2 all of them.
         text = str(error)
-        if "OOM" in text or "READONLY" in text or "MISCONF" in text:
+        if _WILL_NOT.search(text):
             raise Unavailable(f"Redis takes no writes; nothing was recorded: {text}") from error
         raise
     except RedisError as error:
@@ -106,7 +111,8 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
             decode_responses=decode,
             socket_timeout=timeout,
             socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_keepalive=True,
+            # A socket in the file system has no peer that could vanish, and redis-py refuses the word for it.
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
             health_check_interval=0,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
             retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],

@@ -3,7 +3,7 @@
 import * as api from './api.js';
 import { CatchUp } from './catchup.js';
 
-const POLL_EVERY = 10_000;
+const POLL_EVERY = 4_000;
 
 export class Sync {
   /** `onProblem(text | null)`: what the page cannot learn at present. `changed()`: the store may have news.

@@ -29,7 +29,7 @@ async def test_a_job_submitted_with_the_form_runs_before_ones_eyes(stack: Stack,
     await page.fill("#field-duration", "2")
     await page.press("#field-duration", "Enter")
     row = page.locator("[data-queue=demo] [data-job]")
-    await expect(row).to_have_attribute("data-state", "active", timeout=5000)
+    await expect(row).to_have_attribute("data-state", "active", timeout=10_000)
     await expect(row).to_have_attribute("data-state", "completed", timeout=10_000)
     await expect(row.locator(".percent")).to_have_text("100%")
     assert complaints == []
@@ -37,9 +37,9 @@ async def test_a_job_submitted_with_the_form_runs_before_ones_eyes(stack: Stack,
 
 async def test_a_running_job_is_cancelled_and_tried_again_by_its_buttons(stack: Stack, browser: Browser) -> None:
     page, complaints = await opened(browser, stack.url)
-    job_id = await stack.submit("demo", "simulate", {"steps": 100, "duration": 20})
+    job_id = await stack.submit("demo", "simulate", {"steps": 200, "duration": 40})
     row = page.locator(f"[data-job='{job_id}']")
-    await expect(row).to_have_attribute("data-state", "active", timeout=5000)
+    await expect(row).to_have_attribute("data-state", "active", timeout=10_000)
     await row.get_by_role("button", name="Cancel").click()
     await expect(row).to_have_attribute("data-state", "cancelled", timeout=10_000)
     await row.get_by_role("button", name="Retry").click()

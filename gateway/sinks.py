@@ -1,0 +1,73 @@
+"""What stands between a channel of the hub and the watches of a client. Values in, values out; no I/O."""
+
+from collections import OrderedDict
+from typing import Final, Protocol
+
+from jobcast.gateway.watch import Watch
+from jobcast.gateway.wire import Message
+
+MOST_JOBS_OF_A_QUEUE: Final = 1000
+"""Jobs of one watched queue whose position is kept; the one unheard of for longest is forgotten first."""
+
+
+class Watcher(Protocol):
+    """The client, as its sinks see it."""
+
+    def take(self, watch: Watch, message: Message) -> None: ...
+
+    def catch_up(self, watch: Watch) -> None: ...
+
+    def abandon(self, watch: Watch) -> None: ...
+
+
+class JobSink:
+    """A job, watched by a client."""
+
+    def __init__(self, client: Watcher, watch: Watch) -> None:
+        self.client = client
+        self.watch = watch
+
+    def receive(self, message: Message) -> None:
+        self.client.take(self.watch, message)
+
+    def suspect(self) -> None:
+        self.watch.suspect()
+        self.client.catch_up(self.watch)
+
+
+class QueueSink:
+    """A queue, watched by a client: one watch for each of its jobs, begun when the job is first heard of."""
+
+    def __init__(self, client: Watcher) -> None:
+        self.client = client
+        self.watches: OrderedDict[str, Watch] = OrderedDict()
+
+    def receive(self, message: Message) -> None:
+        watch = self.watches.get(message.job_id)
+        if watch is None:
+            watch = self._begin(message)
+        else:
+            self.watches.move_to_end(message.job_id)
+        self.client.take(watch, message)
+        if message.ends_job and not watch.behind:
+            del self.watches[message.job_id]
+
+    def suspect(self) -> None:
+        for watch in self.watches.values():
+            watch.suspect()
+            self.client.catch_up(watch)
+
+    def add(self, watch: Watch) -> None:
+        self.watches[watch.job_id] = watch
+        if len(self.watches) > MOST_JOBS_OF_A_QUEUE:
+            # Still behind, it would be read beside the watch that the job's next event begins.
+            self.client.abandon(self.watches.popitem(last=False)[1])
+
+    def _begin(self, message: Message) -> Watch:
+        watch = Watch(message.job_id)
+        if message.position is not None and message.position.seq == 1:
+            watch.phase = "live"
+        else:
+            watch.lag(None)
+        self.add(watch)
+        return watch

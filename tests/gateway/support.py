@@ -1,0 +1,199 @@
+"""A gateway to test: in this process, to look into it, or in a child, to stop it and to read what it logs."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import uvicorn
+from redis.asyncio import Redis
+
+from jobcast.gateway.app import Gateway, build, listen
+from jobcast.gateway.client import Client
+from jobcast.gateway.doors import Pace
+from jobcast.gateway.feed import Feed
+from jobcast.gateway.hub import Hub
+from jobcast.gateway.metrics import Metrics
+from jobcast.shared.journal import RedisJournal
+from jobcast.shared.keys import Keys
+from jobcast.shared.redis import connect
+from jobcast.shared.settings import Settings
+from tests.support.processes import ChildProcess, clean_environment
+from tests.support.waiting import free_port, wait_until
+
+_SERVE: Final = """
+import json, os, sys
+from jobcast.gateway.app import serve
+from jobcast.gateway.doors import Pace
+from jobcast.shared import logs, settings
+found = settings.load(os.environ)
+logs.configure(found.log_level, "json")
+serve(found, Pace(**json.loads(sys.argv[1])))
+"""
+UVICORN: Final[dict[str, Any]] = {
+    "http": "h11",
+    "ws": "websockets-sansio",
+    "ws_max_size": 64 * 1024,
+    "ws_per_message_deflate": False,
+    "log_config": None,
+    "lifespan": "on",
+    "timeout_graceful_shutdown": 1,
+}
+
+
+class GatewayProcess(ChildProcess):
+    """A gateway alone in a child, with only the settings the test gives it; its log is JSON on standard error."""
+
+    def __init__(self, redis_url: str, env: Mapping[str, str] | None = None, **pace: float) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        given = {"JOBCAST_REDIS_URL": redis_url, "JOBCAST_PORT": str(self.port), **(env or {})}
+        super().__init__([sys.executable, "-c", _SERVE, json.dumps(pace)], env={**clean_environment(), **given})
+
+    def check_log(self) -> None:
+        """Fail if anything was logged as a traceback or an error."""
+        assert "Traceback" not in self.stderr, self.stderr
+        assert '"level": "error"' not in self.stderr, self.stderr
+
+
+@dataclass(frozen=True)
+class Served:
+    """A gateway served from this process, and a journal to append to."""
+
+    url: str
+    gateway: Gateway
+    journal: RedisJournal
+
+
+@contextlib.asynccontextmanager
+async def served(redis_url: str, pace: Pace | None = None, **settings: Any) -> AsyncIterator[Served]:
+    """A gateway on a free port; ready when this is entered."""
+    port = free_port()
+    gateway = build(Settings(redis_url=redis_url, port=port, **settings), pace)
+    server = uvicorn.Server(uvicorn.Config(gateway, **UVICORN))
+    # Signals are the test runner's; nothing of uvicorn's may take them.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    writer = connect(redis_url, name="test-writer")
+    with listen("127.0.0.1", port) as listening:
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            await wait_until(lambda: gateway.feed.status == "alive", 5, "the feed")
+            yield Served(f"http://127.0.0.1:{port}", gateway, RedisJournal(writer))
+        finally:
+            gateway.stop()
+            server.should_exit = True
+            await running
+            await writer.aclose()
+
+
+@dataclass(frozen=True)
+class Core:
+    """Feed, hub and metrics without a door."""
+
+    redis: Redis
+    journal: RedisJournal
+    hub: Hub
+    feed: Feed
+    metrics: Metrics
+    keys: Keys
+
+    def client(self, most: int = 1000) -> Client:
+        return Client("test", self.hub, most=most, on_close=lambda _: None)
+
+    def count(self, name: str) -> float:
+        """A metric's value, its labels left out."""
+        return self.metrics.registry.get_sample_value(name) or 0.0
+
+
+@contextlib.asynccontextmanager
+async def core(redis_url: str, *, linger: float = 0.1, running: bool = True) -> AsyncIterator[Core]:
+    """The part behind the doors, on a real Redis."""
+    redis = connect(redis_url, name="test-core")
+    keys, metrics = Keys(), Metrics()
+    journal = RedisJournal(redis, keys)
+    hub = Hub(journal, keys, metrics, linger)
+    feed = hub.feed = Feed(redis, deliver=hub.deliver, suspect=hub.suspect)
+    task = asyncio.create_task(feed.run()) if running else None
+    try:
+        if task is not None:
+            await wait_until(lambda: feed.status == "alive", 5, "the feed")
+        yield Core(redis, journal, hub, feed, metrics, keys)
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await redis.aclose()
+        # The feed's connection is closed by the loop, a turn later.
+        await asyncio.sleep(0.01)
+
+
+def http(url: str, **options: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=10, **options)
+
+
+async def is_ready(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        async with http(url) as client:
+            return (await client.get("/readyz")).status_code == httpx.codes.OK
+    return False
+
+
+async def until_ready(gateway: GatewayProcess, timeout: float = 15.0) -> None:
+    async def ready() -> bool:
+        assert gateway.exit_code is None, gateway.report
+        return await is_ready(gateway.url)
+
+    await wait_until(ready, timeout, "a ready gateway")
+
+
+async def send_raw(port: int, data: bytes, timeout: float = 5.0) -> bytes:
+    """What the gateway answers to these bytes, up to its end of the connection or a pause of half a second."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    try:
+        writer.write(data)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await writer.drain()
+            async with asyncio.timeout(timeout):
+                while chunk := await asyncio.wait_for(reader.read(65536), 0.5):
+                    answer += chunk
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    return answer
+
+
+def stalled_socket(port: int, request: bytes) -> socket.socket:
+    """A connection that has asked and will not read; its receive buffer is small."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(request)
+    return connection
+
+
+def upgrade(port: int, path: str = "/ws", host: str | None = None, *more: str) -> bytes:
+    """The request that opens a WebSocket."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {host or f'127.0.0.1:{port}'}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        *more,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def frame(text: str) -> bytes:
+    """A masked text frame, the mask being zero."""
+    data = text.encode()
+    length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
+    return b"\x81" + length + b"\0\0\0\0" + data
