@@ -118,13 +118,30 @@ def make_data(path: Path) -> Path:
     return path.resolve()
 
 
-def socket_path(data: Path) -> Path:
-    """The socket for this data directory: below a short path, the same each time, so that nothing piles up."""
+@contextlib.contextmanager
+def socket_for(data: Path) -> Iterator[Path]:
+    """Where the server of this data directory listens; cleared away at the end.
+
+    Below a short path, and the same one each time: what a killed run leaves is used by the next.
+
+    Raises:
+        CannotRun: there is no safe place for it.
+    """
+    path = _socket_path(data)
+    _make_private(path.parent)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()
+
+
+def _socket_path(data: Path) -> Path:
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:10]
     for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108  the directory is private and checked
         path = base / f"jobcast-{os.getuid()}-{name}" / "redis"
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-            _make_private(path.parent)
             return path
     raise CannotRun("no path for a socket is short enough; set TMPDIR to a shorter one")
 
@@ -213,13 +230,12 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-async def start(server: Server, data: Path, lock: int) -> tuple[Child, str]:
+async def start(server: Server, data: Path, socket: Path, lock: int) -> tuple[Child, str]:
     """A running server that answers, and its URL.
 
     Raises:
         CannotRun: it ended, or did not answer; its own last words are told.
     """
-    socket = socket_path(data)
     child = await Child.start(command(server, data, socket, lock))
     answers = False
     try:

@@ -7,8 +7,7 @@ from typing import Any
 from jobcast.cli import follow
 from jobcast.cli.exits import Rejected
 from jobcast.cli.follow import Followed, Verdict
-from jobcast.cli.wire import Call, Message
-from jobcast.shared.snapshot import JOB_SNAPSHOT
+from jobcast.cli.wire import JOB_SNAPSHOT, Call, Message
 
 
 @dataclass(frozen=True, slots=True)

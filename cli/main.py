@@ -8,60 +8,20 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 import jobcast
-from jobcast.cli import exits
-from jobcast.shared import logs, settings
+from jobcast.cli import exits, options
 from jobcast.shared.errors import JobcastError
-from jobcast.shared.names import check_job_id, check_job_name, check_new_job_id, check_queue_name
+from jobcast.shared.names import check_job_name, check_new_job_id
 from jobcast.shared.position import Position
 from jobcast.shared.settings import Settings
 
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-
-class Checked(click.ParamType[Any]):
-    """A parameter checked by the project's own rule, so that its sentence is what the user reads."""
-
-    def __init__(self, name: str, check: Callable[[str], Any]) -> None:
-        self.name = name
-        self._check = check
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return self._check(value) if isinstance(value, str) else value
-        except JobcastError as error:
-            self.fail(str(error), param, ctx)
-
-
-QUEUE = Checked("queue", check_queue_name)
-JOB_ID = Checked("id", check_job_id)
-_host = click.option("--host", metavar="ADDRESS", help="Address to listen on [JOBCAST_HOST, 127.0.0.1].")
-_port = click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on [JOBCAST_PORT, 8080].")
-_redis = click.option("--redis", "redis_url", metavar="URL", help="Redis to use [JOBCAST_REDIS_URL].")
-_module = click.option(
-    "--module", "modules", multiple=True, metavar="NAME", help="A module of your own jobs; may be given several times."
-)
-_url = click.option("--url", metavar="URL", help="Where the gateway is [JOBCAST_URL, http://127.0.0.1:8080].")
-_patience = click.option(
-    "--patience",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give up after so long without a connection.",
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-
-
-@click.group(context_settings=CONTEXT)
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(jobcast.__version__, message="jobcast %(version)s")
 def cli() -> None:
     """Live job progress for any back end.
@@ -78,9 +38,9 @@ def cli() -> None:
 
 
 @cli.command()
-@_host
-@_port
-@_redis
+@options.with_host
+@options.with_port
+@options.with_redis
 def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
     """Serve jobs to browsers and programs: Socket.IO, WebSocket, SSE, HTTP and the dashboard.
 
@@ -90,16 +50,18 @@ def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
     Example:
       jobcast gateway --port 8081 --redis redis://10.0.0.5:6379/0
     """
-    chosen = _settings(host=host, port=port, redis_url=redis_url)
-    logs.configure(chosen.log_level, chosen.log_format)
+    chosen = options.chosen_settings(host=host, port=port, redis_url=redis_url)
     from jobcast.gateway.app import serve  # noqa: PLC0415  it takes a while
+    from jobcast.shared import logs  # noqa: PLC0415
+
+    logs.configure(chosen.log_level, chosen.log_format)
 
     serve(chosen)
 
 
 @cli.command()
-@_redis
-@_module
+@options.with_redis
+@options.with_module
 def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
     """Run the jobs of the queues whose handlers it knows: the shipped ones and those of your modules.
 
@@ -109,19 +71,20 @@ def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
     Example, with jobs of your own in ./yourjobs.py:
       jobcast worker --module yourjobs
     """
-    chosen = _settings(redis_url=redis_url)
-    logs.configure(chosen.log_level, chosen.log_format)
-    _find_modules_here()
+    chosen = options.chosen_settings(redis_url=redis_url)
+    from jobcast.shared import logs  # noqa: PLC0415
     from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
 
+    logs.configure(chosen.log_level, chosen.log_format)
+    _find_modules_here()
     run(chosen, modules)
 
 
 @cli.command()
-@_host
-@_port
-@_redis
-@_module
+@options.with_host
+@options.with_port
+@options.with_redis
+@options.with_module
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where its Redis keeps the jobs.")
 def up(host: str | None, port: int | None, redis_url: str | None, modules: tuple[str, ...], data: Path | None) -> int:
     """Start everything: a Redis of its own, the gateway with its dashboard, and a worker.
@@ -134,7 +97,7 @@ def up(host: str | None, port: int | None, redis_url: str | None, modules: tuple
       jobcast up
       jobcast up --port 9000 --data ./jobs --module yourjobs
     """
-    chosen = _settings(host=host, port=port, redis_url=redis_url)
+    chosen = options.chosen_settings(host=host, port=port, redis_url=redis_url)
     given = chosen.redis_url if redis_url or os.environ.get("JOBCAST_REDIS_URL") else None
     if given and data:
         raise click.UsageError("--data is for a Redis of its own, and one was given")
@@ -144,17 +107,19 @@ def up(host: str | None, port: int | None, redis_url: str | None, modules: tuple
 
 
 @cli.command()
-@click.argument("queue", type=QUEUE)
-@click.argument("name", type=Checked("name", check_job_name))
+@click.argument("queue", type=options.QUEUE)
+@click.argument("name", type=options.Checked("name", check_job_name))
 @click.option("--data", default="{}", metavar="JSON|@FILE|@-", help="What the job is to work on; @- reads stdin.")
-@click.option("--id", "job_id", type=Checked("id", check_new_job_id), help="An id of your choice: a second is no job.")
+@click.option(
+    "--id", "job_id", type=options.Checked("id", check_new_job_id), help="An id of your choice: a second is no job."
+)
 @click.option("--delay", type=click.IntRange(min=0), metavar="MS", help="Start it no sooner than in MS milliseconds.")
 @click.option("--priority", type=click.IntRange(min=0), help="1 is first; 0, the default, is before them all.")
 @click.option("--attempts", type=click.IntRange(min=1), help="How often to try it, the first time counted.")
 @click.option("--follow", is_flag=True, help="Watch it to its end; the exit code says how it ended.")
-@_as_json
-@_patience
-@_url
+@options.with_as_json
+@options.with_patience
+@options.with_url
 def submit(  # noqa: PLR0913  one for each option
     *,
     queue: str,
@@ -181,13 +146,13 @@ def submit(  # noqa: PLR0913  one for each option
     """
     from jobcast.cli import submit as submitting  # noqa: PLC0415  it takes a while
 
-    where = _gateway_url(url)
-    options = {"jobId": job_id, "delay": delay, "priority": priority, "attempts": attempts}
+    where = options.gateway_url(url)
+    opts = {"jobId": job_id, "delay": delay, "priority": priority, "attempts": attempts}
     body = {
         "queue": queue,
         "name": name,
         "data": submitting.read_data(data),
-        "opts": {option: value for option, value in options.items() if value is not None},
+        "opts": {option: value for option, value in opts.items() if value is not None},
     }
     queued = submitting.submit(where, body)
     if not (follow and as_json):
@@ -197,17 +162,17 @@ def submit(  # noqa: PLR0913  one for each option
 
 
 @cli.command()
-@click.argument("job_ids", nargs=-1, type=JOB_ID, metavar="[ID]...")
-@click.option("--queue", type=QUEUE, help="Watch every job of a queue instead, without end.")
+@click.argument("job_ids", nargs=-1, type=options.JOB_ID, metavar="[ID]...")
+@click.option("--queue", type=options.QUEUE, help="Watch every job of a queue instead, without end.")
 @click.option(
     "--since",
-    type=Checked("position", Position.parse),
+    type=options.Checked("position", Position.parse),
     metavar="EPOCH-SEQ",
     help="Go on after this position, as a line of an earlier tail showed it; for one ID.",
 )
-@_as_json
-@_patience
-@_url
+@options.with_as_json
+@options.with_patience
+@options.with_url
 def tail(  # noqa: PLR0913  one for each option
     *,
     job_ids: tuple[str, ...],
@@ -232,7 +197,7 @@ def tail(  # noqa: PLR0913  one for each option
         raise click.UsageError("expected either ids of jobs or --queue QUEUE")
     if since and len(set(job_ids)) != 1:
         raise click.UsageError("--since goes with one ID: each job has positions of its own")
-    return _follow(_gateway_url(url), job_ids, queue, since, as_json=as_json, patience=patience)
+    return _follow(options.gateway_url(url), job_ids, queue, since, as_json=as_json, patience=patience)
 
 
 def _follow(  # noqa: PLR0913  what both commands say of a tail
@@ -254,18 +219,6 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
         elsewhere = "" if url == Settings().url else f" --url {shlex.quote(url)}"
         click.echo(f"jobcast: stopped watching{goes_on}. To resume: {watched.resume()}{elsewhere}", err=True)
         return exits.INTERRUPTED
-
-
-def _settings(**given: object) -> Settings:
-    """The environment's settings, what was typed put over them."""
-    typed = {f"{settings.PREFIX}{name.upper()}": str(value) for name, value in given.items() if value is not None}
-    return settings.load({**os.environ, **typed})
-
-
-def _gateway_url(given: str | None) -> str:
-    from jobcast.cli.gateway_url import check_url  # noqa: PLC0415
-
-    return check_url(_settings(url=given).url)
 
 
 def _find_modules_here() -> None:

@@ -14,9 +14,8 @@ from rich.text import Text
 
 from jobcast.cli import wording
 from jobcast.cli.follow import Payload, outcome_of_event
-from jobcast.cli.wire import Message
+from jobcast.cli.wire import JOB_SNAPSHOT, Message
 from jobcast.shared import states
-from jobcast.shared.snapshot import JOB_SNAPSHOT
 
 FRAME = 0.1
 """Seconds between two drawings at most: a job that reports a thousand times a second costs no more than ten."""

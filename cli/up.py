@@ -124,7 +124,8 @@ class _Up:
         data = stack.enter_context(_data_directory(self._plan.data))
         lock = stack.enter_context(embedded.locked(data))
         embedded.check_same_or_newer(server, data)
-        child, url = await embedded.start(server, data, lock)
+        listens_at = stack.enter_context(embedded.socket_for(data))
+        child, url = await embedded.start(server, data, listens_at, lock)
         stack.push_async_callback(self._stop, child)
         _say(f"jobs are kept in {data} by {server}")
         return child, url

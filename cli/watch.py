@@ -11,9 +11,8 @@ from typing import Any, Final, Protocol
 from jobcast.cli import exits, follow
 from jobcast.cli.follow import Followed, Verdict
 from jobcast.cli.ledger import Ledger, Taken
-from jobcast.cli.wire import Call, Message
+from jobcast.cli.wire import JOB_SNAPSHOT, Call, Message
 from jobcast.shared.position import Position
-from jobcast.shared.snapshot import JOB_SNAPSHOT
 
 CATCHING_UP_AT_ONCE: Final = 20
 """Jobs of a queue subscribed one by one after a loss. A gateway bounds what one client may watch."""

@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from jobcast.cli.follow import Payload
+from jobcast.cli.wire import JOB_SNAPSHOT
 from jobcast.shared import states
-from jobcast.shared.snapshot import JOB_SNAPSHOT
 
 LONGEST_VALUE: Final = 2000
 _SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?")
