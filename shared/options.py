@@ -70,7 +70,7 @@ def read_options(given: object) -> JobOptions:
     try:
         options = msgspec.convert(given, JobOptions)
     except msgspec.ValidationError as error:
-        raise BadRequest(f"opts: {error}") from error
+        raise BadRequest(f"opts: {str(error)[:200]}") from error
     if options.job_id is not None:
         check_new_job_id(options.job_id)
     return options
