@@ -72,6 +72,8 @@ def without_secrets(url: str) -> str:
     """The URL for logs and messages, its user and password left out."""
     # The last @ of all ends the credentials: a password may hold an @ or, against the rules, a slash.
     scheme, mark, rest = url.partition("://")
+    if not mark:
+        return "[no URL]"
     return scheme + mark + re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
 
 
