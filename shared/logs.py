@@ -10,7 +10,8 @@ import structlog
 # Up to the last @ of the word: a password may hold an @ or, against the rules, a slash.
 _CREDENTIALS = re.compile(r"(\w+://)[^\s\"']*@")
 _TOKEN = re.compile(
-    r"((?:token|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+|basic\s+)?[^&\s\"',;}]+", re.IGNORECASE
+    r"((?:token|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+|basic\s+)?[^&\s\"',;}]+",
+    re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 _SECRET_FIELDS = frozenset({"token", "password", "secret", "authorization"})
@@ -30,8 +31,6 @@ def _clean(name: str, value: Any) -> Any:
     match value:
         case str():
             return _hide(value)
-        case bytes():
-            return _hide(value.decode("utf-8", "replace"))
         case dict():
             return {key: _clean(str(key), each) for key, each in value.items()}
         case list() | tuple() | set() | frozenset():

@@ -80,9 +80,6 @@ def _check(settings: Settings) -> None:
     for name in ("history", "life", "concurrency", "job_timeout", "max_connections", "max_subscriptions"):
         if not 0 < getattr(settings, name) < math.inf:
             raise BadSettings(f"expected {PREFIX}{name.upper()} above 0, got {getattr(settings, name)}")
-    for name in ("keep_completed", "keep_failed"):
-        if getattr(settings, name) < 0:
-            raise BadSettings(f"expected {PREFIX}{name.upper()} from 0, got {getattr(settings, name)}")
     if not 0 <= settings.drain < math.inf:
         raise BadSettings(f"expected {PREFIX}DRAIN from 0, got {settings.drain}")
     if settings.log_level not in {"debug", "info", "warning", "error"}:
