@@ -27,7 +27,7 @@ run(load(os.environ), sys.argv[1:], on_ready=lambda: print("ready", flush=True))
 print("ended", flush=True)
 """
 JOBS = """
-import asyncio, time
+import asyncio, colorsys, time
 from jobcast import Context, SyncContext, job
 
 @job("work", "short")
@@ -57,7 +57,7 @@ class Start:
 
     async def __call__(self, url: str, drain: float) -> ChildProcess:
         (self._directory / "somejobs.py").write_text(textwrap.dedent(JOBS))
-        (self._directory / "random.py").write_text("raise SystemExit('a file of the user stood in for a library')")
+        (self._directory / "colorsys.py").write_text("raise SystemExit('a file of the user stood in for a library')")
         env = {**clean_environment(), "JOBCAST_REDIS_URL": url, "JOBCAST_DRAIN": str(drain)}
         command = [sys.executable, "-P", "-c", START, "somejobs"]
         child = self._children.enter_context(ChildProcess(command, env=env, cwd=self._directory))

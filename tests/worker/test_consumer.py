@@ -28,11 +28,18 @@ async def test_an_idle_worker_hears_at_once(bench: Bench) -> None:
     async def go(_: Context) -> None: ...
 
     async with bench.worker(timing=AS_SHIPPED):
-        await asyncio.sleep(5.6)  # past the 5 s time-out and past one blocking wait
+        await asyncio.sleep(0.3)
+        connections = await _connections_made(bench)
+        await asyncio.sleep(5.3)  # past the 5 s time-out and past one blocking wait
+        assert await _connections_made(bench) == connections, "a blocking wait was cut off and begun again"
         asked = time.monotonic()
         job_id = await bench.submit()
         await bench.ended(job_id)
     assert time.monotonic() - asked < 0.3
+
+
+async def _connections_made(bench: Bench) -> int:
+    return int((await bench.client.info("stats"))["total_connections_received"])
 
 
 async def test_a_delay_is_kept_to_the_tenth_of_a_second(bench: Bench) -> None:
