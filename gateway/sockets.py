@@ -24,6 +24,8 @@ PATHS: Final = ("/socket.io", "/socket.io/jobs")
 LARGEST_PACKET: Final = 64 * 1024
 MOST_QUEUED: Final = 64
 """Packets left in Engine.IO's own queue before we wait: it has no bound of its own, our outbox has."""
+MOST_POLLED: Final = 12
+"""The same while it polls: python-engineio's clients give up on an answer of more than 16 packets."""
 log = logs.get("sockets")
 
 
@@ -114,9 +116,9 @@ class Sockets:
         eio_sid = self._server.manager.eio_sid_from_sid(sid, namespace)
         try:
             while messages := await client.next_messages():
-                async with asyncio.timeout(self._clients.pace.write_deadline):
-                    await self._until_taken(eio_sid)
                 for message in messages:
+                    async with asyncio.timeout(self._clients.pace.write_deadline):
+                        await self._until_taken(eio_sid)
                     await self._server.eio.send(eio_sid, prefix + message.wire.decode())
         except TimeoutError:
             client.close("slow")
@@ -129,5 +131,5 @@ class Sockets:
     async def _until_taken(self, eio_sid: str) -> None:
         """Wait for the transport: Engine.IO's queue tells nobody when it empties, so it is looked at."""
         socket = self._server.eio._get_socket(eio_sid)  # noqa: SLF001  its queue is the only sign of pressure
-        while socket.queue.qsize() > MOST_QUEUED and not socket.closed:  # noqa: ASYNC110  the queue wakes nobody
+        while socket.queue.qsize() >= (MOST_QUEUED if socket.upgraded else MOST_POLLED) and not socket.closed:  # noqa: ASYNC110  the queue wakes nobody
             await asyncio.sleep(0.02)

@@ -8,7 +8,6 @@ import contextlib
 import re
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -71,9 +70,11 @@ def duplicate(client: Redis, *, name: str) -> AbstractConnection:
 
 def without_secrets(url: str) -> str:
     """The URL for logs and messages, its user and password left out."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    # The last @ of all ends the credentials: a password may hold an @ or, against the rules, a slash.
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return "[no URL]"
+    return scheme + mark + re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
 
 
 @contextlib.contextmanager
@@ -117,8 +118,8 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
             retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
         )
-    except ValueError as error:
+    except ValueError:
         raise BadSettings(
-            f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path: {error}"
-        ) from error
+            f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path, got {without_secrets(url)}"
+        ) from None  # the parser quotes what it cannot read: half a password, where that holds a slash
     return pool

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
+import aiohttp
 import httpx
 import socketio
 from websockets.asyncio.client import ClientConnection, connect
@@ -54,6 +55,9 @@ class Listener:
     async def until_seq(self, seq: int, timeout: float = 10.0) -> None:
         await wait_until(lambda: seq in self.seqs, timeout, f"event {seq}; told {self.seqs[-20:]}")
 
+    async def until_ended(self, timeout: float = 5.0) -> None:
+        await wait_until(lambda: self.ended, timeout, f"the end; told {[n for n, _ in self.told][-20:]}")
+
 
 class WebSocketListener(Listener):
     """``/ws`` by the websockets library."""
@@ -97,12 +101,33 @@ class WebSocketListener(Listener):
         return found[0]
 
 
+class _Tidy(aiohttp.TCPConnector):
+    """Knows every connection it gave: python-engineio drops some of its answers unread, which costs a warning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Any] = []
+
+    async def connect(self, *arguments: Any, **more: Any) -> Any:
+        self.given.append(await super().connect(*arguments, **more))
+        return self.given[-1]
+
+
+@contextlib.asynccontextmanager
+async def tidy_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """What a Socket.IO client sends through; nothing of it stays open."""
+    async with aiohttp.ClientSession(connector=(connector := _Tidy())) as session:
+        yield session
+        for connection in connector.given:
+            connection.close()
+
+
 class SocketIoListener(Listener):
     """python-socketio's own client."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, session: aiohttp.ClientSession) -> None:
         super().__init__()
-        self.client = socketio.AsyncClient(reconnection=False)
+        self.client = socketio.AsyncClient(reconnection=False, http_session=session)
         self.namespace = namespace
         self.client.on("*", self._note, namespace=namespace)
         self.client.on("disconnect", self._end, namespace=namespace)
@@ -112,12 +137,13 @@ class SocketIoListener(Listener):
     async def to(
         cls, url: str, *, namespace: str = "/", path: str = "socket.io", transport: str = "websocket"
     ) -> AsyncIterator[Self]:
-        listener = cls(namespace)
-        await listener.client.connect(url, socketio_path=path, transports=[transport], namespaces=[namespace])
-        try:
-            yield listener
-        finally:
-            await listener.client.disconnect()
+        async with tidy_session() as session:
+            listener = cls(namespace, session)
+            await listener.client.connect(url, socketio_path=path, transports=[transport], namespaces=[namespace])
+            try:
+                yield listener
+            finally:
+                await listener.client.disconnect()
 
     async def _note(self, name: str, *payloads: Any) -> None:
         self.told.append((name, payloads[0] if payloads else {}))
