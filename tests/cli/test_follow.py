@@ -37,6 +37,13 @@ def test_the_latest_event_behind_a_snapshot_is_applied_once() -> None:
     assert job.settled
 
 
+def test_a_connection_lost_behind_a_snapshot_goes_on_from_before_it() -> None:
+    job, _ = follow.take_snapshot(Followed(), snapshot(5, state="completed"))
+    assert job.since == Position("a", 4)
+    job, _ = follow.take_event(job, "job-completed", event(5))
+    assert job.since == Position("a", 5)
+
+
 def test_a_hole_is_asked_for_from_the_position_held_and_then_afresh() -> None:
     job, first = follow.take_event(at(3), "job-progress", event(6))
     job, while_waiting = follow.take_event(job, "job-progress", event(7))

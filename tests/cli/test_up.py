@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ async def test_a_reader_that_goes_away_ends_it_quietly(starter: Starter) -> None
     follow = shlex.join([sys.executable, "-m", "jobcast.cli", *simulate(steps=50, duration=2)])
     done = await asyncio.to_thread(
         subprocess.run,
-        ["sh", "-c", f"{follow} | head -2"],
+        ["sh", "-c", f"{{ {follow}; echo ended with $? >&2; }} | head -2"],
         env={**os.environ, **up.env},
         capture_output=True,
         text=True,
@@ -143,7 +144,7 @@ async def test_a_reader_that_goes_away_ends_it_quietly(starter: Starter) -> None
         check=False,
     )
     assert len(done.stdout.splitlines()) == 2
-    assert done.stderr == ""
+    assert done.stderr == "ended with 141\n"
 
 
 def read_all(descriptor: int, until: bytes | None = None) -> bytes:
@@ -156,7 +157,9 @@ def read_all(descriptor: int, until: bytes | None = None) -> bytes:
 
 
 def test_a_terminal_s_ctrl_c_ends_everything(starter: Starter) -> None:
-    command = [sys.executable, "-m", "jobcast.cli", "up", "--port", str(free_port()), "--data", str(starter.data)]
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "jobcast.cli", "up", "--port", port, "--data", str(starter.data)]
     # The terminal becomes the session's own: Ctrl-C typed there reaches every process of the foreground group.
     login = f"import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, {command!r})"
     controller, terminal = pty.openpty()
@@ -167,9 +170,13 @@ def test_a_terminal_s_ctrl_c_ends_everything(starter: Starter) -> None:
     try:
         read_all(controller, until=b"up at")
         pids = children(process.pid)
+        follow = starter.start(*simulate(steps=10, duration=2), "--patience", "1", env={"JOBCAST_URL": url})
+        while not positions(follow):
+            time.sleep(0.05)
         os.write(controller, b"\x03")
         said = read_all(controller)
         assert process.wait(20) == 0
+        assert follow.stop() == 0, "the job ends, and is seen to end, before its gateway and its Redis are stopped"
         assert len(pids) == 3
         assert gone(pids)
         assert b"killed" not in said
