@@ -10,7 +10,8 @@ import structlog
 # Up to the last @ of the word: a password may hold an @ or, against the rules, a slash.
 _CREDENTIALS = re.compile(r"(\w+://)[^\s\"']*@")
 _TOKEN = re.compile(
-    r"((?:token|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+|basic\s+)?[^&\s\"',;}]+", re.IGNORECASE
+    r"((?:token|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+|basic\s+)?[^&\s\"',;}]+",
+    re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 _SECRET_FIELDS = frozenset({"token", "password", "secret", "authorization"})
@@ -28,8 +29,6 @@ def _clean(name: str, value: Any) -> Any:
     if any(word in name.lower() for word in _SECRET_FIELDS):
         return _HIDDEN
     match value:
-        case str():
-            return _hide(value)
         case bytes():
             return _hide(value.decode("utf-8", "replace"))
         case dict():
@@ -38,8 +37,7 @@ def _clean(name: str, value: Any) -> Any:
             return [_clean("", each) for each in value]
         case None | bool() | int() | float():
             return value
-        case _:
-            return _hide(str(value))
+    return _hide(str(value))
 
 
 def hide_secrets(_logger: Any, _method: str, fields: Any) -> Any:

@@ -117,7 +117,7 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
             retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
         )
-    except ValueError as error:
+    except ValueError:
         raise BadSettings(
             f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path, got {without_secrets(url)}"
         ) from None  # the parser quotes what it cannot read: half a password, where that holds a slash
