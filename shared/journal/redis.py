@@ -17,7 +17,6 @@ from jobcast.shared.redis import unavailable
 from jobcast.shared.states import LAW, LIVE
 
 _SCRIPT: Final = resources.files("jobcast.shared.journal").joinpath("append.lua").read_text("utf-8")
-_EPOCH_ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _CURSOR: Final = re.compile(r"([0-9]{1,15}):([A-Za-z0-9_.:-]{1,128})", re.ASCII)
 # A script and not a transaction: Redis refuses MULTI, even around reads, while it is out of memory.
 _READ_SINCE: Final = """
@@ -36,8 +35,8 @@ return 0
 
 
 def new_epoch() -> str:
-    """Eight letters: two lives of one record share a name once in 10^12."""
-    return "".join(secrets.choice(_EPOCH_ALPHABET) for _ in range(8))
+    """Ten letters: two lives of one record share a name once in 10^12."""
+    return f"{secrets.randbits(40):010x}"
 
 
 class RedisJournal:
