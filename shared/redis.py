@@ -30,7 +30,7 @@ from redis.exceptions import (
 from jobcast.shared.errors import BadSettings, Unavailable
 
 CONNECT_TIMEOUT: Final = 3.0
-COMMAND_TIMEOUT: Final = 5.0
+COMMAND_TIMEOUT: Final = 3.0
 BLOCKING_TIMEOUT: Final = 30.0
 """Longer than any blocking wait of BullMQ (10 s), so that an idle worker is never taken for a dead connection."""
 
@@ -42,8 +42,8 @@ _WILL_NOT: Final = re.compile(
 def connect(url: str, *, name: str, connections: int = 16) -> Redis:
     """A client for commands: bytes in and out, at most ``connections`` at once, the next caller waits its turn.
 
-    A command is tried again three times within about a second; every write of the project carries an idempotency
-    key or may be repeated, so a lost answer costs nothing.
+    A command is tried again twice: a Redis that refuses costs well under a second, one that hangs about ten. Every
+    write of the project carries an idempotency key or may be repeated, so a lost answer costs nothing.
 
     Raises:
         BadSettings: the URL cannot be understood.
@@ -51,9 +51,13 @@ def connect(url: str, *, name: str, connections: int = 16) -> Redis:
     return Redis.from_pool(_pool(url, name, connections, COMMAND_TIMEOUT, decode=False))
 
 
-def connect_for_bullmq(url: str, *, name: str, connections: int = 32) -> Redis:
-    """A client BullMQ can stand on: text in and out, and a read time-out longer than its blocking wait."""
-    return Redis.from_pool(_pool(url, name, connections, BLOCKING_TIMEOUT, decode=True))
+def connect_for_bullmq(url: str, *, name: str, connections: int = 32, blocking: bool = True) -> Redis:
+    """A client BullMQ can stand on: text in and out, and a read time-out longer than a worker's blocking wait.
+
+    Without ``blocking``, for a producer, that nobody need wait so long to hear that Redis hangs.
+    """
+    timeout = BLOCKING_TIMEOUT if blocking else COMMAND_TIMEOUT
+    return Redis.from_pool(_pool(url, name, connections, timeout, decode=True))
 
 
 def duplicate(client: Redis, *, name: str) -> AbstractConnection:
@@ -115,7 +119,7 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
             # A socket in the file system has no peer that could vanish, and redis-py refuses the word for it.
             **({} if url.startswith("unix:") else {"socket_keepalive": True}),
             health_check_interval=0,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2),
             retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
         )
     except ValueError:
