@@ -65,6 +65,8 @@ class Sockets:
             self._server.on("disconnect", self._handler(self._disconnect, namespace), namespace=namespace)
             self._server.on("*", self._call, namespace=namespace)
 
+        self._server.eio.on("message", self._packet)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._server.handle_request(scope, receive, send)
 
@@ -73,12 +75,15 @@ class Sockets:
 
     @staticmethod
     def _handler(method: Any, namespace: str) -> Any:
-        async def handle(sid: str, _environ_or_reason: Any, _auth: Any = None) -> Any:
+        # Any arguments: a client may send an event of this name too, with whatever it likes behind it.
+        async def handle(sid: str, *_: Any) -> Any:
             return await method(sid, namespace)
 
         return handle
 
     async def _connect(self, sid: str, namespace: str) -> None:
+        if sid in self._connected:
+            return
         try:
             client = self._clients.open("socket.io")
         except Unavailable as error:
@@ -104,6 +109,14 @@ class Sockets:
         socket = self._server.eio.sockets.get(eio_sid)
         if socket is not None and not socket.upgraded:
             socket.queue.put_nowait(None)
+
+    async def _packet(self, eio_sid: str, data: Any) -> None:
+        """A packet that is none ends its own connection: python-socketio would raise and keep a client of no state."""
+        try:
+            await self._server._handle_eio_message(eio_sid, data)  # noqa: SLF001  the one way in to its decoder
+        except Exception as error:  # noqa: BLE001  whatever its decoder makes of bytes that are no packet
+            log.info("a client sent what is no packet", reason=f"{type(error).__name__}: {error}"[:200])
+            await self._server.eio.disconnect(eio_sid)
 
     async def _call(self, name: str, sid: str, *arguments: Any) -> Any:
         client, _ = self._connected.get(sid, (None, None))

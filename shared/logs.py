@@ -29,16 +29,15 @@ def _clean(name: str, value: Any) -> Any:
     if any(word in name.lower() for word in _SECRET_FIELDS):
         return _HIDDEN
     match value:
-        case str():
-            return _hide(value)
+        case bytes():
+            return _hide(value.decode("utf-8", "replace"))
         case dict():
             return {key: _clean(str(key), each) for key, each in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_clean("", each) for each in value]
         case None | bool() | int() | float():
             return value
-        case _:
-            return _hide(str(value))
+    return _hide(str(value))
 
 
 def hide_secrets(_logger: Any, _method: str, fields: Any) -> Any:

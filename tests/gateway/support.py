@@ -53,12 +53,14 @@ class GatewayProcess(ChildProcess):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         given = {"JOBCAST_REDIS_URL": redis_url, "JOBCAST_PORT": str(self.port), **(env or {})}
+        self._read_of_log = 0
         super().__init__([sys.executable, "-c", _SERVE, json.dumps(pace)], env={**clean_environment(), **given})
 
     def check_log(self) -> None:
-        """Fail if anything was logged as a traceback or an error."""
-        assert "Traceback" not in self.stderr, self.stderr
-        assert '"level": "error"' not in self.stderr, self.stderr
+        """Fail if anything was logged as a traceback or an error since the last look."""
+        fresh, self._read_of_log = self.stderr[self._read_of_log :], len(self.stderr)
+        assert "Traceback" not in fresh, fresh
+        assert '"level": "error"' not in fresh, fresh
 
 
 @dataclass(frozen=True)
@@ -169,12 +171,31 @@ async def send_raw(port: int, data: bytes, timeout: float = 5.0) -> bytes:
     return answer
 
 
-def stalled_socket(port: int, request: bytes) -> socket.socket:
-    """A connection that has asked and will not read; its receive buffer is small."""
+async def status_of(port: int, data: bytes) -> int:
+    """The status the gateway answers these bytes with."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        return int((await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)).split()[1])
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def stalled_socket(port: int, request: bytes, *frames: bytes) -> socket.socket:
+    """A connection that has asked, reads the head of the answer and no more; its receive buffer is small."""
+    loop = asyncio.get_running_loop()
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.connect(("127.0.0.1", port))
-    connection.sendall(request)
+    connection.setblocking(False)
+    await loop.sock_connect(connection, ("127.0.0.1", port))
+    await loop.sock_sendall(connection, request)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += await asyncio.wait_for(loop.sock_recv(connection, 1), 5)
+    for each in frames:
+        await loop.sock_sendall(connection, each)
     return connection
 
 

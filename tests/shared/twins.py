@@ -18,6 +18,7 @@ from tests.contract.jobs import (
     EVERY_EVENT,
     NOW,
     delayed,
+    queued,
     tried_again_at_once,
     tried_again_later,
 )
@@ -107,6 +108,11 @@ class Twins(RuleBasedStateMachine):
         """A worker takes the job, as most do: without this few examples would ever see a job run."""
         for name in ("job-queued", "job-queue-to-start", "job-progress"):
             self._append((EVERY_EVENT[name](job, self.attempts[job]), None, 0))
+
+    @rule(job=st.sampled_from(JOBS), born=st.integers(NOW, NOW + 4), queue=st.sampled_from(QUEUES))
+    def be_born(self, job: str, born: int, queue: str) -> None:
+        """Its producer says when the job was born: the same news, a younger life or an older one."""
+        self._append((queued(job, 1, queue), None, born))
 
     @rule(step=sent)
     def repeat(self, step: Step) -> None:

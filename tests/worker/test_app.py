@@ -1,6 +1,7 @@
 """The worker as the process it is: start, signals, an end with a deadline."""
 
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import jobcast
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.events import JobFailed
 from jobcast.shared.settings import Settings
@@ -27,7 +29,7 @@ run(load(os.environ), sys.argv[1:], on_ready=lambda: print("ready", flush=True))
 print("ended", flush=True)
 """
 JOBS = """
-import asyncio, time
+import asyncio, graphlib, time
 from jobcast import Context, SyncContext, job
 
 @job("work", "short")
@@ -57,7 +59,7 @@ class Start:
 
     async def __call__(self, url: str, drain: float) -> ChildProcess:
         (self._directory / "somejobs.py").write_text(textwrap.dedent(JOBS))
-        (self._directory / "random.py").write_text("raise SystemExit('a file of the user stood in for a library')")
+        (self._directory / "graphlib.py").write_text("raise SystemExit('a file of the user stood in for a library')")
         env = {**clean_environment(), "JOBCAST_REDIS_URL": url, "JOBCAST_DRAIN": str(drain)}
         command = [sys.executable, "-P", "-c", START, "somejobs"]
         child = self._children.enter_context(ChildProcess(command, env=env, cwd=self._directory))
@@ -147,3 +149,15 @@ def test_registries_are_merged_and_doubles_refused() -> None:
     second.add("q", "a", lambda _: None)
     with pytest.raises(BadSettings):
         first.merged([second])
+
+
+def test_the_public_names_are_there_and_load_no_worker_until_asked_for() -> None:
+    program = """
+import sys, jobcast
+assert not [name for name in sys.modules if name.startswith("jobcast.worker")], "a gateway would load the worker"
+for name in jobcast.__all__:
+    assert getattr(jobcast, name).__name__ == name
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        jobcast.nothing  # noqa: B018

@@ -74,7 +74,7 @@ async def test_a_failure_is_tried_again_with_back_off_and_then_final(bench: Benc
     assert [None if f.retry_at is None else f.retry_at - f.timestamp for f in failures] == [100, 200, None]
     starts = [event.timestamp for event in events if isinstance(event, JobStarted)]
     assert failures[1].retry_at is not None
-    assert starts[2] - failures[1].retry_at < 150
+    assert starts[2] - failures[1].retry_at < 500
     assert await bench.state(job_id) == "failed"
     assert (await bench.bullmq(job_id))["failedReason"] == "ValueError: attempt 3"
 

@@ -1,0 +1,90 @@
+"""SIGTERM: not ready first, everybody let go, exit code 0 within the drain time and a second."""
+
+import asyncio
+import contextlib
+import signal
+import time
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.gateway.conftest import StartGateway
+from tests.gateway.events import progressed, queued, started
+from tests.gateway.listeners import Listener, SocketIoListener, SseListener, WebSocketListener
+from tests.gateway.support import GatewayProcess, core, frame, stalled_socket, until_ready, upgrade
+
+
+async def exit_of(gateway: GatewayProcess, timeout: float) -> float:
+    """Seconds from SIGTERM to its end, which must be an orderly one."""
+    before = time.monotonic()
+    gateway.signal(signal.SIGTERM)
+    assert await gateway.exited(timeout) == 0, gateway.report
+    return time.monotonic() - before
+
+
+async def test_a_gateway_with_clients_at_every_door_is_gone_at_once(
+    start_gateway: StartGateway, redis_url: str
+) -> None:
+    gateway = start_gateway(redis_url, env={"JOBCAST_DRAIN": "3"})
+    await until_ready(gateway)
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [
+            await stack.enter_async_context(SocketIoListener.to(gateway.url, transport=transport))
+            for transport in ("websocket", "polling")
+        ]
+        plain = await stack.enter_async_context(WebSocketListener.to(gateway.url))
+        stream = await stack.enter_async_context(SseListener.to(gateway.url, "/api/v1/jobs/j/events"))
+        callers: list[SocketIoListener | WebSocketListener] = [*sockets, plain]
+        for caller in callers:
+            assert (await caller.call("subscribe-to-job", "j"))["ok"]
+        await stream.until("job-snapshot")
+        everyone: list[Listener] = [*sockets, plain, stream]
+        assert await exit_of(gateway, 6) <= 4
+        for listener in everyone:
+            await listener.until_ended()
+        assert plain.connection.close_code == 1001
+    gateway.check_log()
+
+
+async def test_a_gateway_with_stalled_clients_is_gone_within_the_drain_time_and_a_second(
+    start_gateway: StartGateway, redis_url: str
+) -> None:
+    gateway = start_gateway(redis_url, env={"JOBCAST_DRAIN": "2"})
+    await until_ready(gateway)
+    port = gateway.port
+    sse = f"GET /api/v1/jobs/j/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    requests = [
+        (upgrade(port), frame('["subscribe-to-job","j"]')),
+        (sse,),
+        (
+            upgrade(port, "/socket.io/?EIO=4&transport=websocket"),
+            frame("40"),
+            frame('42["subscribe-to-job","j"]'),
+        ),
+    ]
+    with contextlib.ExitStack() as stack:
+        async with core(redis_url) as parts:
+            await parts.journal.append(queued("j"))
+            await parts.journal.append(started("j"))
+            for request in requests:
+                stack.enter_context(await stalled_socket(port, *request))
+            await asyncio.sleep(0.3)
+            for number in range(400):
+                await parts.journal.append(progressed("j", number % 100, details="x" * 20_000))
+        took = await exit_of(gateway, 10)
+        print(f"{took:.2f} s with stalled clients")
+        assert took <= 3
+
+
+async def test_a_gateway_that_stops_says_so_and_takes_nobody_new(start_gateway: StartGateway, redis_url: str) -> None:
+    gateway = start_gateway(redis_url)
+    await until_ready(gateway)
+    async with WebSocketListener.to(gateway.url) as listener:
+        await listener.until("connected")
+        gateway.signal(signal.SIGTERM)
+        await listener.until_ended()
+        with contextlib.suppress(OSError, ConnectionClosed):
+            async with connect(f"ws://127.0.0.1:{gateway.port}/ws", proxy=None) as late:
+                await late.recv()
+                raise AssertionError("a gateway that stops took another client")
+    assert await gateway.exited(5) == 0
