@@ -117,6 +117,7 @@ class Bars:
         self._console = console or Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._rows: dict[str, Row] = {}
+        self._said: list[RenderableType] = []
         self._dirty = False
         self._drawn = 0.0
 
@@ -127,11 +128,11 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What stands still open is left on the screen: it is the last that was known.
+        # What is still open stays on the screen: it is the last that was known.
         if self._rows:
-            self._console.print(self._render())
+            self._said.append(self._render())
         self._rows.clear()
-        self._live.update(Text(""))
+        self._refresh()
         self._live.__exit__(kind, error, trace)
 
     def show(self, message: Message) -> None:
@@ -149,16 +150,23 @@ class Bars:
             self._say(job_id, said, _COLOURS.get(row.state, ""))
 
     def note(self, text: str) -> None:
-        self._console.print(Text(f"jobcast: {wording.inert(text)}", style="yellow"))
+        self._said.append(Text(f"jobcast: {wording.inert(text)}", style="yellow"))
 
     def draw(self) -> None:
         now = time.monotonic()
-        if self._dirty or (self._rows and now - self._drawn >= 1):
-            self._live.update(self._render(), refresh=True)
+        if self._dirty or self._said or (self._rows and now - self._drawn >= 1):
+            self._refresh()
             self._dirty, self._drawn = False, now
 
+    def _refresh(self) -> None:
+        """The bars first: printing above them draws them again as they last were, the ended ones too."""
+        self._live.update(self._render(), refresh=True)
+        if self._said:
+            self._console.print(Group(*self._said))
+            self._said.clear()
+
     def _say(self, job_id: str, text: str, style: str) -> None:
-        self._console.print(Text.assemble((f"{job_id} ", "bold"), (text, style)))
+        self._said.append(Text.assemble((f"{job_id} ", "bold"), (text, style)))
 
     def _render(self) -> RenderableType:
         """As many jobs as fit; a live display taller than the terminal leaves its remains behind."""
@@ -180,7 +188,7 @@ class Bars:
             state = Text(row.state, style=_COLOURS.get(row.state, "dim"))
             done = f"{row.percent:5.1f}%" if row.percent is not None else "     -"
             elapsed = wording.span(int((time.monotonic() - row.since) * 1000))
-            cells: list[RenderableType] = [Text(f"{row.job_id} {row.name}".rstrip(), style="bold")]
+            cells: list[RenderableType] = [Text(f"{row.name} {row.job_id}".lstrip(), style="bold")]
             if width >= 60:
                 cells.append(ProgressBar(100, row.percent or 0, width=min(40, width // 4)))
             cells += [Text(done), Text.assemble(state, f" {elapsed} {row.activity}")]

@@ -45,7 +45,7 @@ def test_a_bar_tells_job_state_percent_and_activity() -> None:
             message("job-progress", percent=41.7, stage="reading"),
         )
     )
-    assert "42 import" in said
+    assert "import 42" in said
     assert "41.7%" in said
     assert "reading" in said
 
@@ -90,3 +90,8 @@ def test_lines_go_out_and_notes_go_aside(capsys: pytest.CaptureFixture[str]) -> 
 def test_json_is_passed_on_as_received(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     JsonLines().show(Message("job-log", {}, b'{"n":1.50,"line":"\xc2\x9b"}'))
     assert capfdbinary.readouterr().out == b'{"event":"job-log","n":1.50,"line":"\\u009b"}\n'
+
+
+def test_the_bar_of_a_job_that_ended_is_gone_when_its_end_is_told() -> None:
+    out = shown(100, message("job-progress", percent=83.3), message("job-completed", result=1, processingTime=5))
+    assert "83.3%" not in plain(out).partition("completed in")[2]
