@@ -5,6 +5,7 @@ import contextlib
 import errno
 import math
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -152,12 +153,18 @@ class _Up:
                 await asyncio.sleep(0.05)
         elsewhere = "" if url == Settings().url else f" --url {url}"
         _say(f"up at {url}; Ctrl-C stops everything. Submit a job with:")
-        _say(f"""  jobcast submit demo simulate --data '{{"steps": 20, "duration": 10}}' --follow{elsewhere}""")
+        _say(f"""  {_called()} submit demo simulate --data '{{"steps": 20, "duration": 10}}' --follow{elsewhere}""")
 
     def _url(self) -> str:
         host = self._plan.settings.host
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  what listens everywhere is asked here
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+
+def _called() -> str:
+    """How to call us again: with a virtual environment that is not activated, ``jobcast`` alone is not found."""
+    ours = Path(sys.argv[0])
+    return "jobcast" if shutil.which("jobcast") or ours.name != "jobcast" else os.path.relpath(ours)
 
 
 async def _not_ready(client: httpx.AsyncClient) -> str:
