@@ -60,7 +60,7 @@ class Gateway:
     def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
         keys = Keys(settings.key_prefix)
         self._commands = connect(settings.redis_url, name="jobcast-gateway")
-        self._bullmq = connect_for_bullmq(settings.redis_url, name="jobcast-gateway-queues")
+        self._bullmq = connect_for_bullmq(settings.redis_url, name="jobcast-gateway-queues", blocking=False)
         journal = RedisJournal(self._commands, keys, Life(settings.history, int(settings.life * 1000)))
         metrics = Metrics()
         hub = Hub(journal, keys, metrics)

@@ -5,6 +5,7 @@ the journal's to give: a writer's event carries neither, and the journal puts th
 constraints bind on decoding only; writers go through :func:`encode_body`, which refuses what JSON cannot carry.
 """
 
+import re
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -25,6 +26,14 @@ from jobcast.shared.states import (
 
 LARGEST_EVENT: Final = 64 * 1024
 """Bytes of one event's JSON. A handler's larger result is refused by name, not cut."""
+
+DEEPEST: Final = 100
+"""How deep values may be nested. A reader deep in its own stack gives up long before the writer did."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_BRACKET = re.compile(rb"[\[\]{}]")
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_INTEGER = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{19,}(?![0-9.eE])")
 
 
 class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -176,7 +185,8 @@ def encode_body(event: Event) -> bytes:
     """The event's JSON object without its opening brace, for the journal to put ``seq`` and ``epoch`` before.
 
     Raises:
-        BadRequest: a value JSON cannot carry (an open file, an integer beyond 64 bits, endless nesting).
+        BadRequest: a value JSON cannot carry (an open file, an integer beyond 64 bits, endless nesting), or one that
+            could not be read back (progress that is no number: NaN is null in JSON).
         PayloadTooLarge: more than ``LARGEST_EVENT`` bytes.
     """
     try:
@@ -188,7 +198,28 @@ def encode_body(event: Event) -> bytes:
             f"{event.kind} is {len(body)} bytes; at most {LARGEST_EVENT} are kept. "
             "Store the data elsewhere and report where it is."
         )
+    if event.seq or event.epoch:
+        raise BadRequest(f"{event.kind} already carries a position; the journal gives it one")
+    if body.count(b"[") + body.count(b"{") > DEEPEST or _LONG_NUMBER.search(body):
+        _check_readable(event.kind, _STRING.sub(b"", body))
+    try:
+        _decoders[event.kind].decode(body)
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"{event.kind} could not be read back: {error}") from error
     return body[1:]
+
+
+def _check_readable(kind: str, bare: bytes) -> None:
+    """Refuse what our encoder writes and other readers, our own HTTP answers among them, cannot take."""
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(bare):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        raise BadRequest(f"{kind} cannot be written as JSON: it is nested {deepest} deep; at most {DEEPEST} are kept")
+    for number in _INTEGER.findall(bare):
+        if not -(2**63) <= int(number) < 2**64:
+            raise BadRequest(f"{kind} cannot be written as JSON: it holds an integer beyond 64 bits")
 
 
 def decode(wire: bytes) -> Event:

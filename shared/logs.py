@@ -7,24 +7,42 @@ from typing import Any
 
 import structlog
 
-_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]*@")
-_TOKEN = re.compile(r"((?:token|password|secret|authorization)=)[^&\s\"']+", re.IGNORECASE)
+# Up to the last @ of the word: a password may hold an @ or, against the rules, a slash.
+_CREDENTIALS = re.compile(r"(\w+://)[^\s\"']*@")
+_TOKEN = re.compile(
+    r"((?:token|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+|basic\s+)?[^&\s\"',;}]+",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 _SECRET_FIELDS = frozenset({"token", "password", "secret", "authorization"})
 _HIDDEN = "[hidden]"
+# structlog's own, on their way to its formatter; not part of what is written.
+_MACHINERY = frozenset({"_record", "_from_structlog", "exc_info"})
 
 
 def _hide(value: str) -> str:
-    return _TOKEN.sub(rf"\1{_HIDDEN}", _CREDENTIALS.sub(rf"\1{_HIDDEN}@", value))
+    value = _CREDENTIALS.sub(rf"\1{_HIDDEN}@", value)
+    return _BEARER.sub(rf"\1{_HIDDEN}", _TOKEN.sub(rf"\1{_HIDDEN}", value))
+
+
+def _clean(name: str, value: Any) -> Any:
+    if any(word in name.lower() for word in _SECRET_FIELDS):
+        return _HIDDEN
+    match value:
+        case bytes():
+            return _hide(value.decode("utf-8", "replace"))
+        case dict():
+            return {key: _clean(str(key), each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean("", each) for each in value]
+        case None | bool() | int() | float():
+            return value
+    return _hide(str(value))
 
 
 def hide_secrets(_logger: Any, _method: str, fields: Any) -> Any:
     """Leave out what must not be in a log: fields named for secrets, credentials and tokens within URLs."""
-    for name, value in fields.items():
-        if name.lower() in _SECRET_FIELDS:
-            fields[name] = _HIDDEN
-        elif isinstance(value, str):
-            fields[name] = _hide(value)
-    return fields
+    return {name: value if name in _MACHINERY else _clean(name, value) for name, value in fields.items()}
 
 
 def configure(level: str, form: str) -> None:

@@ -17,8 +17,10 @@ _RESERVED_BY_BULLMQ = frozenset(
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    # Only text is shown: the repr of a value nested a thousand deep, or of an integer of 5,000 digits, raises.
+    if not isinstance(value, str):
+        return type(value).__name__
+    return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
 
 
 def check_job_id(value: object) -> str:

@@ -13,8 +13,11 @@ LARGEST_PRIORITY = 2_097_152
 """BullMQ's own bound: a larger number would run into the bits that keep the order of arrival."""
 
 
-class Backoff(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How long to wait before the next attempt; ``delay`` in ms, ``jitter`` the share of it left to chance."""
+class Backoff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long to wait before the next attempt; ``delay`` in ms, ``jitter`` the share of it left to chance.
+
+    Both are always said: a worker of BullMQ that finds no delay fails to count, and leaves the job active.
+    """
 
     type: Literal["fixed", "exponential"]
     delay: _Natural = 0
@@ -67,7 +70,7 @@ def read_options(given: object) -> JobOptions:
     try:
         options = msgspec.convert(given, JobOptions)
     except msgspec.ValidationError as error:
-        raise BadRequest(f"opts: {error}") from error
+        raise BadRequest(f"opts: {str(error)[:200]}") from error
     if options.job_id is not None:
         check_new_job_id(options.job_id)
     return options

@@ -52,6 +52,7 @@ class JobQueues:
         self._queues: OrderedDict[str, Any] = OrderedDict()
         self._version: str | None = None
         self._writer = Writer()
+        self._last_birth = 0
 
     async def submit(self, queue: str, name: str, data: Any, options: JobOptions | None = None) -> Submitted:
         """Queue a job and say so in the journal.
@@ -63,7 +64,8 @@ class JobQueues:
         check_queue_name(queue)
         check_job_name(name)
         options = options or JobOptions()
-        born = now_ms()
+        named = options.job_id is not None or options.deduplication is not None
+        born = self._birth(apart=named)
         wanted: dict[str, Any] = {
             "removeOnComplete": KEEP_COMPLETED,
             "removeOnFail": KEEP_FAILED,
@@ -79,7 +81,7 @@ class JobQueues:
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise BadRequest(f"the job's data cannot be written as JSON: {error}") from error
             fresh = True
-            if options.job_id is not None or options.deduplication is not None:
+            if named:
                 # BullMQ answers with the id of the job it already has; whose it is shows in its time of birth.
                 kept = await Job.fromId(handle, job.id)
                 fresh = kept is not None and kept.timestamp == born
@@ -87,6 +89,13 @@ class JobQueues:
         if fresh:
             await self.announce(queue, job)
         return Submitted(str(job.id), fresh)
+
+    def _birth(self, *, apart: bool) -> int:
+        """The time of a job's birth; ``apart`` from every other such, so that two of one millisecond are two."""
+        if not apart:
+            return now_ms()
+        self._last_birth = max(now_ms(), self._last_birth + 1)
+        return self._last_birth
 
     async def announce(self, queue: str, job: Any) -> None:
         """Append ``job-queued`` for a job BullMQ holds; the same news twice is one event."""
@@ -119,9 +128,13 @@ class JobQueues:
         if state in TERMINAL:
             raise NotPossible(f"job {job_id} is already {state}; only a job that is not over can be cancelled")
         # Asked first, so that a worker that takes the job while we look stops it itself.
-        await self._journal.request_cancel(job_id, reason)
+        if not await self._journal.request_cancel(job_id, reason):
+            raise NotPossible(f"job {job_id} is over by now; only a job that is not over can be cancelled")
         if state in QUEUED and await self._remove_waiting(queue, job_id):
             attempt = int(reading.fields["attempt"])
+            if int(reading.fields.get("over", b"0")) == attempt:
+                # It waits to be tried again: the last attempt is closed, what is cancelled is the one to come.
+                attempt += 1
             await self._append(
                 JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
             )

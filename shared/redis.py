@@ -5,9 +5,9 @@ leaves an idle worker deaf, and its subscriber connection resubscribes in silenc
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -30,16 +30,20 @@ from redis.exceptions import (
 from jobcast.shared.errors import BadSettings, Unavailable
 
 CONNECT_TIMEOUT: Final = 3.0
-COMMAND_TIMEOUT: Final = 5.0
+COMMAND_TIMEOUT: Final = 3.0
 BLOCKING_TIMEOUT: Final = 30.0
 """Longer than any blocking wait of BullMQ (10 s), so that an idle worker is never taken for a dead connection."""
+
+_WILL_NOT: Final = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|BUSY|NOPERM)\b|has no permissions|can't run this command"
+)
 
 
 def connect(url: str, *, name: str, connections: int = 16) -> Redis:
     """A client for commands: bytes in and out, at most ``connections`` at once, the next caller waits its turn.
 
-    A command is tried again three times within about a second; every write of the project carries an idempotency
-    key or may be repeated, so a lost answer costs nothing.
+    A command is tried again twice: a Redis that refuses costs well under a second, one that hangs about ten. Every
+    write of the project carries an idempotency key or may be repeated, so a lost answer costs nothing.
 
     Raises:
         BadSettings: the URL cannot be understood.
@@ -47,9 +51,13 @@ def connect(url: str, *, name: str, connections: int = 16) -> Redis:
     return Redis.from_pool(_pool(url, name, connections, COMMAND_TIMEOUT, decode=False))
 
 
-def connect_for_bullmq(url: str, *, name: str, connections: int = 32) -> Redis:
-    """A client BullMQ can stand on: text in and out, and a read time-out longer than its blocking wait."""
-    return Redis.from_pool(_pool(url, name, connections, BLOCKING_TIMEOUT, decode=True))
+def connect_for_bullmq(url: str, *, name: str, connections: int = 32, blocking: bool = True) -> Redis:
+    """A client BullMQ can stand on: text in and out, and a read time-out longer than a worker's blocking wait.
+
+    Without ``blocking``, for a producer, that nobody need wait so long to hear that Redis hangs.
+    """
+    timeout = BLOCKING_TIMEOUT if blocking else COMMAND_TIMEOUT
+    return Redis.from_pool(_pool(url, name, connections, timeout, decode=True))
 
 
 def duplicate(client: Redis, *, name: str) -> AbstractConnection:
@@ -66,9 +74,11 @@ def duplicate(client: Redis, *, name: str) -> AbstractConnection:
 
 def without_secrets(url: str) -> str:
     """The URL for logs and messages, its user and password left out."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    # The last @ of all ends the credentials: a password may hold an @ or, against the rules, a slash.
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return "[no URL]"
+    return scheme + mark + re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
 
 
 @contextlib.contextmanager
@@ -83,9 +93,9 @@ def unavailable() -> Iterator[None]:
     except ReadOnlyError as error:
         raise Unavailable("this Redis is a read-only replica; nothing was recorded") from error
     except ResponseError as error:
-        # Redis 6.2 reports both from within a script as plain errors.
+        # From within a script most of these come as plain errors, in Redis 6.2 all of them.
         text = str(error)
-        if "OOM" in text or "READONLY" in text or "MISCONF" in text:
+        if _WILL_NOT.search(text):
             raise Unavailable(f"Redis takes no writes; nothing was recorded: {text}") from error
         raise
     except RedisError as error:
@@ -106,13 +116,14 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
             decode_responses=decode,
             socket_timeout=timeout,
             socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_keepalive=True,
+            # A socket in the file system has no peer that could vanish, and redis-py refuses the word for it.
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
             health_check_interval=0,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 2),
             retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
         )
-    except ValueError as error:
+    except ValueError:
         raise BadSettings(
-            f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path: {error}"
-        ) from error
+            f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path, got {without_secrets(url)}"
+        ) from None  # the parser quotes what it cannot read: half a password, where that holds a slash
     return pool

@@ -1,7 +1,9 @@
 """The environment, read once, into one frozen value. A misspelt variable is an error that names it."""
 
 import difflib
+import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return tuple(Path(root) for root in self.file_roots.split(os.pathsep) if root)
 
 
+_FIELD = re.compile(r"`\$\.(\w+)`")
+
 # Read by the test suite and the tools around the project, not by the project.
 _NOT_OURS = frozenset({"require_all"})
 
@@ -63,7 +67,9 @@ def load(environ: Mapping[str, str]) -> Settings:
     try:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise BadSettings(f"a {PREFIX} variable has a value of the wrong kind: {error}") from error
+        # msgspec says where as a path, "$.port"; the reader of the message knows the variable.
+        text = _FIELD.sub(lambda found: PREFIX + found[1].upper(), str(error))
+        raise BadSettings(f"a {PREFIX} variable has a value of the wrong kind: {text}") from error
     _check(settings)
     return settings
 
@@ -72,9 +78,9 @@ def _check(settings: Settings) -> None:
     if not 0 <= settings.port <= 65535:
         raise BadSettings(f"expected {PREFIX}PORT from 0 to 65535, got {settings.port}")
     for name in ("history", "life", "concurrency", "job_timeout", "max_connections", "max_subscriptions"):
-        if getattr(settings, name) <= 0:
+        if not 0 < getattr(settings, name) < math.inf:
             raise BadSettings(f"expected {PREFIX}{name.upper()} above 0, got {getattr(settings, name)}")
-    if settings.drain < 0:
+    if not 0 <= settings.drain < math.inf:
         raise BadSettings(f"expected {PREFIX}DRAIN from 0, got {settings.drain}")
     if settings.log_level not in {"debug", "info", "warning", "error"}:
         raise BadSettings(f"expected {PREFIX}LOG_LEVEL debug, info, warning or error, got {settings.log_level!r}")

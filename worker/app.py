@@ -149,9 +149,8 @@ class Service:
         await _finished(consumers, asyncio.Event(), PUT_BACK)
         for consumer in consumers:
             if consumer.busy:
-                _log.error(
-                    "jobs are left to the stalled check", queue=consumer.definition.name, jobs=len(consumer.busy)
-                )
+                jobs = sorted(task.get_name() for task in consumer.busy)
+                _log.error("left to the stalled check", queue=consumer.definition.name, jobs=jobs)
             consumer.close()
 
     def _say_start(self, definitions: list[QueueDefinition]) -> None:

@@ -11,7 +11,7 @@ from jobcast.worker.errors import Cancelled
 
 T = TypeVar("T")
 
-LOOP_START: Final = 5.0
+LOOP_END: Final = 5.0
 
 
 class Speaker(Protocol):
@@ -76,6 +76,6 @@ def loop_in_thread() -> Iterator[Bridge]:
         yield Bridge(loop)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(LOOP_START)
+        thread.join(LOOP_END)
         if not thread.is_alive():
             loop.close()

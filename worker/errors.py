@@ -7,8 +7,6 @@ JobcastError
 └── LockLost       the job is no longer ours: another worker has it, or it is gone
 """
 
-from typing import ClassVar
-
 from jobcast.shared.errors import JobcastError
 
 
@@ -38,4 +36,3 @@ class LockLost(JobcastError):
     """BullMQ no longer counts this job as ours: nothing more may be said or done about it."""
 
     code = "lock-lost"
-    retryable: ClassVar[bool] = False

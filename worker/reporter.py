@@ -13,7 +13,7 @@ from typing import Any, Final
 from jobcast.shared import logs
 from jobcast.shared.errors import Refused, Unavailable
 from jobcast.shared.events import Event, JobLog, JobProgress, encode_body
-from jobcast.shared.journal.contract import Appended, Journal, Writer
+from jobcast.shared.journal.contract import Appended, Journal, Key, Writer
 from jobcast.worker.errors import Cancelled
 from jobcast.worker.throttle import Throttle
 from jobcast.worker.values import read_line, read_progress
@@ -147,12 +147,16 @@ class AttemptReporter:
             Cancelled: with ``until_stopped``, the attempt is to end before Redis came back.
         """
         async with self._turn:
-            await self._flush()
-            key = self._writer.key()
+            key: Key | None = None
             deadline = time.monotonic() + patience
             pause = FIRST_PAUSE
             while True:
                 try:
+                    # Once the event was offered, newer progress waits: its key would be later than the event's own,
+                    # which the journal would then take for one it knows.
+                    if key is None:
+                        await self._tell_kept()
+                        key = self._writer.key()
                     return self._heard(await self._journal.append(event, key=key, born=born, ttl=ttl))
                 except Refused as refused:
                     self._refused(refused)
@@ -182,7 +186,13 @@ class AttemptReporter:
         }
 
     async def _flush(self) -> None:
-        """Tell the kept progress, if any; with the turn held. A Redis that is away leaves it kept."""
+        """Tell the kept progress, with the turn held. A Redis that is away leaves it kept."""
+        try:
+            await self._tell_kept()
+        except Unavailable:
+            self._flush_later()
+
+    async def _tell_kept(self) -> None:
         event = self._throttle.take(time.monotonic())
         if event is None:
             return
@@ -190,7 +200,7 @@ class AttemptReporter:
             self._heard(await self._journal.append(event, key=self._writer.key()))
         except Unavailable:
             self._throttle.restore(event)
-            self._flush_later()
+            raise
         except Refused as refused:
             self._refused(refused)
 

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from jobcast.shared import logs
-from jobcast.shared.errors import Unavailable
+from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import Journal
+from jobcast.shared.names import check_job_id
 from jobcast.worker.errors import LockLost
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import PATIENCE, Attempt, AttemptReporter, Counts, now_ms
@@ -41,6 +42,8 @@ class Runner:
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
         """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
+        if not await _can_be_told(job):
+            return None
         attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
         run = Run(job, reporter, self._worker)
@@ -145,6 +148,19 @@ class Runner:
 
     async def _tell(self, run: Run, event: Event, *, ttl: int | None = None) -> None:
         await run.reporter.append(event, ttl=ttl)
+
+
+async def _can_be_told(job: TakenJob) -> bool:
+    """Whether the journal may hold such an id; a job of another producer whose id it may not fails in BullMQ alone."""
+    try:
+        check_job_id(job.id)
+    except BadJobId as error:
+        _log.warning("a job was failed for its id", queue=job.queue, error=str(error))
+        text = error_text(error)
+    else:
+        return True
+    await _surely(lambda: job.fail(text, ""))
+    return False
 
 
 async def _surely(move: Callable[[], Awaitable[None]]) -> None:

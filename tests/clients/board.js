@@ -5,10 +5,10 @@ import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
 import { ExpressAdapter } from "@bull-board/express";
 import { Queue } from "bullmq";
 import express from "express";
+import { Redis } from "ioredis";
 
 const [url, name] = process.argv.slice(2);
-const { hostname: host, port } = new URL(url);
-const queue = new Queue(name, { connection: { host, port: Number(port) } });
+const queue = new Queue(name, { connection: new Redis(url, { maxRetriesPerRequest: null }) });
 const adapter = new ExpressAdapter();
 createBullBoard({ queues: [new BullMQAdapter(queue)], serverAdapter: adapter });
 

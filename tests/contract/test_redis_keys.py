@@ -136,8 +136,8 @@ async def test_a_state_left_without_its_history_counts_on_and_recovers_nobody(
     assert not (await journal.read(job_id, before._replace(seq=1))).recovered
 
 
-async def test_an_epoch_is_eight_letters_and_never_the_same(journal: RedisJournal) -> None:
+async def test_an_epoch_is_ten_letters_and_never_the_same(journal: RedisJournal) -> None:
     answers = [await journal.append(queued(new_id())) for _ in range(50)]
     epochs = {answer.position.epoch for answer in answers}
     assert len(epochs) == 50
-    assert all(len(epoch) == 8 and epoch.isalnum() and epoch == epoch.lower() for epoch in epochs)
+    assert all(len(epoch) == 10 and epoch.isalnum() and epoch == epoch.lower() for epoch in epochs)

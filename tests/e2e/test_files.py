@@ -11,7 +11,7 @@ from tests.conftest import StartJobcast
 from tests.e2e.conftest import Stack
 from tests.support.processes import JobcastProcess
 
-COREUTILS = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+COREUTILS = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum | sha256sum"
 
 
 async def followed(start: StartJobcast, stack: Stack, queue: str, name: str, data: dict[str, Any]) -> JobcastProcess:

@@ -1,0 +1,224 @@
+"""The journal in Redis and its twin in memory, driven by the same steps and held to the same answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+import hypothesis.strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from redis.asyncio import Redis
+
+from jobcast.shared.errors import Refused
+from jobcast.shared.events import Event, decode
+from jobcast.shared.journal import Journal, MemoryJournal, RedisJournal
+from jobcast.shared.journal.contract import Key, Reading
+from jobcast.shared.position import Position
+from jobcast.shared.states import TERMINAL
+from tests.contract.jobs import (
+    EVERY_EVENT,
+    NOW,
+    delayed,
+    queued,
+    tried_again_at_once,
+    tried_again_later,
+)
+
+MAKERS = [*EVERY_EVENT.values(), delayed, tried_again_at_once, tried_again_later]
+JOBS = ("a", "b")
+QUEUES = ("films", "films", "films", "films", "songs")
+WRITERS = ("v", "w")
+# Most steps belong to the present: a search that is refused nine times of ten sees little.
+LATENESS = st.sampled_from([0, 0, 0, 0, 0, 0, 1, 1, -1, -2])
+EVENT = st.tuples(
+    st.sampled_from(JOBS), st.sampled_from(MAKERS), LATENESS, st.sampled_from((None, *WRITERS))
+)  # fmt: skip
+BORN = st.sampled_from((0, 0, NOW, NOW, NOW + 1, NOW + 2))
+
+Step = tuple[Event, Key | None, int]
+
+
+class Twins(RuleBasedStateMachine):
+    """Appends in any order, repeated, late, interleaved; cancels, reads, and a store that forgets."""
+
+    runner: ClassVar[asyncio.Runner]
+    client: ClassVar[Redis]
+    steps: ClassVar[int] = 0
+    taken: ClassVar[int] = 0
+
+    sent = Bundle("sent")
+    unsent = Bundle("unsent")
+    positions = Bundle("positions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = MemoryJournal()
+        self.redis = RedisJournal(self.client)
+        self.counts = dict.fromkeys(WRITERS, 0)
+        self.attempts = dict.fromkeys(JOBS, 1)
+        self.seen: dict[str, Reading] = {}
+        self.touched = set(JOBS)
+
+    @initialize()
+    def begin(self) -> None:
+        self._run(self._flush())
+
+    async def _flush(self) -> None:
+        await self.client.flushdb()
+
+    def _run(self, call: Any) -> Any:
+        return self.runner.run(call)
+
+    def _both(self, ask: Callable[[Journal], Awaitable[Any]]) -> tuple[Any, Any]:
+        async def asked() -> tuple[Any, Any]:
+            return await ask(self.redis), await ask(self.memory)
+
+        pair: tuple[Any, Any] = self._run(asked())
+        return pair
+
+    def _event(self, job: str, make: Any, late: int, queue: str, writer: str | None) -> tuple[Event, Key | None]:
+        key = None
+        if writer is not None:
+            self.counts[writer] += 1
+            key = Key(writer, self.counts[writer])
+        return make(job, max(1, self.attempts[job] + late), queue), key
+
+    @rule(target=unsent, what=EVENT, queue=st.sampled_from(QUEUES), born=BORN)
+    def make(self, what: tuple[str, Any, int, str | None], queue: str, born: int) -> Any:
+        """Make an event and leave it under way: it may be overtaken, or never arrive."""
+        job, make, late, writer = what
+        event, key = self._event(job, make, late, queue, writer)
+        return event, key, born if event.kind == "job-queued" else 0
+
+    @rule(target=sent, step=consumes(unsent))
+    def arrive(self, step: Step) -> Any:
+        """An event arrives, whatever has arrived meanwhile."""
+        self._append(step)
+        return step
+
+    @rule(target=sent, what=EVENT)
+    def append(self, what: tuple[str, Any, int, str | None]) -> Any:
+        """An event is made and arrives at once."""
+        job, make, late, writer = what
+        event, key = self._event(job, make, late, "films", writer)
+        self._append((event, key, 0))
+        return event, key, 0
+
+    @rule(job=st.sampled_from(JOBS))
+    def run_an_attempt(self, job: str) -> None:
+        """A worker takes the job, as most do: without this few examples would ever see a job run."""
+        for name in ("job-queued", "job-queue-to-start", "job-progress"):
+            self._append((EVERY_EVENT[name](job, self.attempts[job]), None, 0))
+
+    @rule(job=st.sampled_from(JOBS), born=st.integers(NOW, NOW + 4), queue=st.sampled_from(QUEUES))
+    def be_born(self, job: str, born: int, queue: str) -> None:
+        """Its producer says when the job was born: the same news, a younger life or an older one."""
+        self._append((queued(job, 1, queue), None, born))
+
+    @rule(step=sent)
+    def repeat(self, step: Step) -> None:
+        """An append whose answer was lost is sent again, soon or late."""
+        self._append(step)
+
+    def _append(self, step: Step) -> None:
+        event, key, born = step
+        self.touched.add(event.job_id)
+
+        async def append(journal: Journal) -> tuple[Any, ...]:
+            try:
+                answer = await journal.append(event, key=key, born=born)
+            except Refused as refused:
+                return ("refused", refused.reason, refused.state)
+            return (answer.fresh, answer.position.seq, answer.cancelling)
+
+        ours, twins = self._both(append)
+        assert ours == twins, f"{event!r} {key} born {born}"
+        if ours[0] is True:
+            type(self).taken += 1
+            self.attempts[event.job_id] = max(self.attempts[event.job_id], event.attempt)
+
+    @rule(job=st.sampled_from(JOBS), reason=st.sampled_from(("", "slow")))
+    def request_cancel(self, job: str, reason: str) -> None:
+        self.touched.add(job)
+        ours, twins = self._both(lambda journal: journal.request_cancel(job, reason))
+        assert ours == twins
+        ours, twins = self._both(lambda journal: journal.cancel_requests(JOBS))
+        assert ours == twins
+
+    @rule(job=st.sampled_from(JOBS), seq=st.integers(0, 40))
+    def read_since(self, job: str, seq: int) -> None:
+        """Who resumes is brought everything after its position, or told that it cannot be."""
+        now, twin = self._both(lambda journal: journal.read(job))
+        if now.position is None:
+            return
+
+        async def since(journal: Journal) -> Reading:
+            epoch = (now if journal is self.redis else twin).position.epoch
+            return await journal.read(job, Position(epoch, seq))
+
+        ours, twins = self._both(since)
+        assert ours.recovered == twins.recovered == (seq <= now.position.seq)
+        numbers = list(range(seq + 1, now.position.seq + 1))
+        assert [entry.seq for entry in ours.missed] == [entry.seq for entry in twins.missed] == numbers
+
+    @rule(chance=st.integers(0, 4))
+    def forget(self, chance: int) -> None:
+        """Redis comes back empty, now and then."""
+        if chance:
+            return
+        self.touched.update(JOBS)
+        self._run(self._flush())
+        self.memory.forget()
+        self.seen.clear()
+
+    @invariant()
+    def records_agree_and_keep_the_promise(self) -> None:
+        type(self).steps += 1
+        for job in sorted(self.touched):
+            ours, twins = self._both(lambda journal, job=job: journal.read(job))  # type: ignore[misc]
+            assert _facts(ours) == _facts(twins)
+            self._holds(job, ours)
+            self.seen[job] = ours
+        self.touched.clear()
+
+    def _holds(self, job: str, now: Reading) -> None:
+        """What was true of this life stays true: numbers, attempts and endings only go forward."""
+        history = self._run(self.redis.history(job))
+        assert [entry.seq for entry in history] == list(range(1, len(history) + 1)), "counted without a hole"
+        if now.position is None:
+            return
+        assert len(history) == now.position.seq
+        before = self.seen.get(job)
+        if before is None or before.position is None or before.position.epoch != now.position.epoch:
+            _nothing_follows_an_ending([decode(entry.wire) for entry in history])
+            return
+        assert now.position.seq >= before.position.seq
+        assert int(now.fields["attempt"]) >= int(before.fields["attempt"])
+        if now.position.seq > before.position.seq:
+            _nothing_follows_an_ending([decode(entry.wire) for entry in history])
+        elif before.fields["state"].decode() in TERMINAL:
+            assert now.fields["state"] == before.fields["state"]
+
+
+def _nothing_follows_an_ending(events: list[Event]) -> None:
+    over, attempt = 0, 0
+    for event in events:
+        assert event.attempt >= attempt, "attempts never decrease"
+        assert event.attempt > over, "nothing of an attempt that is over"
+        attempt = event.attempt
+        if event.ends_attempt:
+            over = attempt
+
+
+def _facts(reading: Reading) -> dict[str, Any]:
+    """What both must hold alike: all but the epoch's name, the time, and each store's own bookkeeping."""
+    if reading.position is None:
+        return {}
+    fields = reading.fields
+    kinds = {
+        name: decode(b'["%s",%s]' % (name[6:].encode(), value)) for name, value in fields.items() if ":job-" in name
+    }
+    return {
+        **{name: fields.get(name) for name in ("seq", "attempt", "state", "queue", "born", "cancel")},
+        "over": fields.get("over", b"0"),
+        "kinds": {name: (event.seq, event.attempt, event.kind) for name, event in kinds.items()},
+    }
