@@ -105,8 +105,7 @@ class AttemptReporter:
         if details is not None or isinstance(value, dict):
             encode_body(event)  # now, where the handler can hear of it; it may be sent much later
         if self._throttle.offer(event, said.stage, time.monotonic()):
-            async with self._turn:
-                await self._flush()
+            await self._flush_if_due()
         else:
             self._flush_later()
             await asyncio.sleep(0)  # a handler that only reports must not keep the event loop for itself
@@ -211,8 +210,15 @@ class AttemptReporter:
     async def _flush_when_due(self) -> None:
         while (wait := self._throttle.wait(time.monotonic())) is not None and self.stop.reason is None:
             await asyncio.sleep(max(wait, FIRST_PAUSE / 10))
-            async with self._turn:
+            await self._flush_if_due()
+
+    async def _flush_if_due(self) -> None:
+        """Asked again with the turn held: whoever had it before may have told the value, and a newer one must wait."""
+        async with self._turn:
+            if self._throttle.due(time.monotonic()):
                 await self._flush()
+            elif self._throttle.wait(time.monotonic()) is not None:
+                self._flush_later()
 
     def _heard(self, appended: Appended) -> Appended:
         if appended.cancelling is not None:

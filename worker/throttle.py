@@ -25,7 +25,14 @@ class Throttle(Generic[T]):
     def offer(self, value: T, stage: str | None, now: float) -> bool:
         """Keep the value; True when it should be taken now, False when :meth:`wait` says when."""
         self._kept, self._kept_stage = value, stage
-        return self._told_at is None or stage != self._told_stage or now - self._told_at >= self.interval
+        return self.due(now)
+
+    def due(self, now: float) -> bool:
+        """Whether a value is kept that may be told now."""
+        if self._kept is None:
+            return False
+        first = self._told_at is None
+        return first or self._kept_stage != self._told_stage or self.wait(now) == 0
 
     def take(self, now: float) -> T | None:
         """The value to tell, if there is one; it counts as told."""
