@@ -43,6 +43,10 @@ class Keys:
         """Sorted set: the queue's jobs by the time of their last change (Unix ms)."""
         return f"{self.prefix}:queue:{{{queue}}}:jobs"
 
+    def queue_live(self, queue: str) -> str:
+        """Sorted set: those of them that are not over, which a thousand finished ones must not hide."""
+        return f"{self.prefix}:queue:{{{queue}}}:live"
+
     def queues(self) -> str:
         """Sorted set: the queues that ever had an event, by the time of the last one (Unix ms)."""
         return f"{self.prefix}:queues"

@@ -14,13 +14,13 @@ from typing import Any, Final
 from bullmq import Job, Queue
 from redis.asyncio import Redis
 
-from jobcast.shared.errors import BadRequest, NotPossible, Refused, UnknownJob
+from jobcast.shared.errors import BadJobId, BadRequest, NotPossible, Refused, UnknownJob
 from jobcast.shared.events import Event, JobCancelled, JobQueued
-from jobcast.shared.journal.contract import Journal, Reading, Writer
+from jobcast.shared.journal.contract import DAY_MS, Journal, Reading, Writer
 from jobcast.shared.names import check_job_id, check_job_name, check_queue_name
 from jobcast.shared.options import JobOptions
 from jobcast.shared.redis import unavailable
-from jobcast.shared.states import QUEUED, TERMINAL
+from jobcast.shared.states import LIVE, QUEUED, RUNNING, TERMINAL
 
 # Defaults of BullMQ keep finished jobs for ever.
 KEEP_COMPLETED: Final = {"age": 24 * 3600, "count": 1000}
@@ -74,6 +74,8 @@ class JobQueues:
             "timestamp": born,
         }
         wanted.setdefault("jobId", uuid.uuid4().hex)
+        if options.job_id is not None:
+            await self._check_free(queue, options.job_id)
         with unavailable():
             handle = await self._queue(queue)
             try:
@@ -86,8 +88,8 @@ class JobQueues:
                 kept = await Job.fromId(handle, job.id)
                 fresh = kept is not None and kept.timestamp == born
                 job = kept or job
-        if fresh:
-            await self.announce(queue, job)
+        if fresh and not await self.announce(queue, job):
+            raise NotPossible(f"job {job.id} was queued, but its id is that of a running job of another queue")
         return Submitted(str(job.id), fresh)
 
     def _birth(self, *, apart: bool) -> int:
@@ -97,8 +99,11 @@ class JobQueues:
         self._last_birth = max(now_ms(), self._last_birth + 1)
         return self._last_birth
 
-    async def announce(self, queue: str, job: Any) -> None:
-        """Append ``job-queued`` for a job BullMQ holds; the same news twice is one event."""
+    async def announce(self, queue: str, job: Any) -> bool:
+        """Append ``job-queued`` for a job BullMQ holds; the same news twice is one event.
+
+        False when the record belongs to a job of another queue that is not over: nobody could see this one.
+        """
         delay = int(job.opts.get("delay") or 0)
         event = JobQueued(
             job_id=job.id,
@@ -111,7 +116,8 @@ class JobQueues:
             priority=int(job.opts.get("priority") or 0) or None,
             parent_id=job.parent.get("id") if job.parent else None,
         )
-        await self._append(event, born=job.timestamp)
+        # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
+        return await self._append(event, born=job.timestamp, ttl=delay + DAY_MS if delay else None)
 
     async def cancel(self, job_id: str, reason: str | None = None) -> str:
         """Stop a job: one that waits is taken from its queue, one that runs is asked to stop.
@@ -150,17 +156,14 @@ class JobQueues:
         """
         reading = await self._known(job_id)
         state, queue = reading.fields["state"].decode(), reading.fields["queue"].decode()
-        if state not in TERMINAL:
-            raise NotPossible(f"job {job_id} is {state}; only a job that is over can be tried again")
         with unavailable():
-            handle = await self._queue(queue)
-            job = await Job.fromId(handle, job_id)
-            if job is None:
-                raise UnknownJob(f"job {job_id} is no longer kept by its queue; submit it anew")
-            try:
-                await job.retry("completed" if state == "completed" else "failed")
-            except TypeError as error:  # BullMQ's own word for every refusal
-                raise NotPossible(f"job {job_id} cannot be tried again: {error}") from error
+            job = await Job.fromId(await self._queue(queue), job_id)
+            ended_as = None if job is None or state in RUNNING else await _ended_as(job)
+        if job is None and state in TERMINAL:
+            raise UnknownJob(f"job {job_id} is no longer kept by its queue; submit it anew")
+        if ended_as is None:
+            raise NotPossible(f"job {job_id} is {state}; only a job that is over can be tried again")
+        # Said first: BullMQ's worker may take the job at once, and its start must find the new attempt opened.
         await self._append(
             JobQueued(
                 job_id=job_id,
@@ -172,6 +175,11 @@ class JobQueues:
             ),
             born=int(reading.fields["born"]),
         )
+        with unavailable():
+            try:
+                await job.retry(ended_as)
+            except TypeError as error:  # BullMQ's own word for every refusal; a second asker was quicker
+                raise NotPossible(f"job {job_id} cannot be tried again: {error}") from error
 
     async def counts(self, queue: str) -> dict[str, int]:
         """How many jobs BullMQ holds, by state; jobs with a priority wait like the others."""
@@ -205,12 +213,19 @@ class JobQueues:
                 return False
             return int(await handle.backend.remove(job_id, True)) == 1
 
-    async def _append(self, event: Event, *, born: int = 0) -> None:
+    async def _append(self, event: Event, *, born: int = 0, ttl: int | None = None) -> bool:
         try:
-            await self._journal.append(event, key=self._writer.key(), born=born)
-        except Refused:
-            # The worker was quicker: what we had to say is already history.
-            return
+            await self._journal.append(event, key=self._writer.key(), born=born, ttl=ttl)
+        except Refused as refused:
+            # Else the worker was quicker: what we had to say is already history.
+            return refused.reason != "other-queue"
+        return True
+
+    async def _check_free(self, queue: str, job_id: str) -> None:
+        """Refuse an id that a running job of another queue has: BullMQ counts ids by queue, the doors do not."""
+        fields = (await self._journal.read(job_id)).fields
+        if fields and fields["queue"].decode() != queue and fields["state"].decode() in LIVE:
+            raise BadJobId(f"job {job_id} is at work in queue {fields['queue'].decode()}; give this one another id")
 
     async def _queue(self, name: str) -> Any:
         handle = self._queues.get(name)
@@ -225,3 +240,14 @@ class JobQueues:
                 self._queues.popitem(last=False)
         self._queues.move_to_end(name)
         return handle
+
+
+async def _ended_as(job: Any) -> str | None:
+    """The set BullMQ holds the finished job in; None while it is not over.
+
+    BullMQ is asked, not the journal: a retry that reached only the journal can so be asked for again.
+    """
+    for ended in ("failed", "completed"):
+        if await job.isInZSet(ended):
+            return ended
+    return None

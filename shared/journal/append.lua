@@ -1,7 +1,7 @@
 --[[
 One event, all or nothing: law, number, state, history, time to live, index, publish.
 
-KEYS  1 state (hash)  2 history (stream)  3 queue's index (zset)  4 queues (zset)
+KEYS  1 state (hash)  2 history (stream)  3 queue's index (zset)  4 queues (zset)  5 queue's live jobs (zset)
 ARGV  1 event name    2 body: the event's JSON without "{"   3 attempt   4 queue
       5 states it may follow ("a,b")   6 state it leads to   7 "1" when it ends the attempt
       8 "1" when it ends the job       9 writer or ""       10 the writer's count
@@ -10,7 +10,7 @@ ARGV  1 event name    2 body: the event's JSON without "{"   3 attempt   4 queue
 
 Answers {"ok" | "again", epoch, seq, cancel reason or ""} or {"refused", reason, state}.
 ]]
-local state_key, history_key, index_key, queues_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local state_key, history_key, index_key, queues_key, live_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local name, body, attempt, queue = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local follows, leads_to, ends_attempt, ends_job = ARGV[5], ARGV[6], ARGV[7] == '1', ARGV[8] == '1'
 local writer, count, born, ttl = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -40,7 +40,16 @@ local function begin()
   redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'index', index_key, 'born', ARGV[12])
 end
 
+local function list(key)
+  redis.call('ZADD', key, now_ms, ARGV[17])
+  redis.call('ZREMRANGEBYRANK', key, 0, -10001)
+  -- A list outlives every job in it: a short-lived job must not take a long-kept one off.
+  if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
+end
+
 if epoch then
+  -- Before anything else: an id used again in another queue must not take the record from a job that still runs.
+  if queue ~= record[5] and not terminal then return refuse('other-queue') end
   local same_life = not (queued and born > 0 and tonumber(record[7]) > 0 and born ~= tonumber(record[7]))
   if not same_life then
     if terminal or born > tonumber(record[7]) then begin() else return refuse('superseded') end
@@ -95,10 +104,8 @@ end
 redis.call('XADD', history_key, 'MAXLEN', '~', ARGV[14], string.format('%d', seq) .. '-0', 'e', wire)
 redis.call('PEXPIRE', state_key, ttl)
 redis.call('PEXPIRE', history_key, ttl)
-redis.call('ZADD', index_key, now_ms, ARGV[17])
-redis.call('ZREMRANGEBYRANK', index_key, 0, -10001)
--- The index outlives every job in it: a short-lived job must not take a long-kept one off the list.
-if redis.call('PTTL', index_key) < ttl then redis.call('PEXPIRE', index_key, ttl) end
+list(index_key)
+if ends_job then redis.call('ZREM', live_key, ARGV[17]) else list(live_key) end
 redis.call('ZADD', queues_key, now_ms, queue)
 redis.call('ZREMRANGEBYRANK', queues_key, 0, -1001)
 redis.call('PUBLISH', ARGV[15], wire)

@@ -112,8 +112,8 @@ class Journal(Protocol):
         """For each job, the reason it should stop, or None."""
         ...
 
-    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
-        """The queue's jobs by last change, newest first."""
+    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None, *, live: bool = False) -> IndexPage:
+        """The queue's jobs by last change, newest first; with ``live`` only those that are not over."""
         ...
 
     async def queues(self) -> list[str]:

@@ -61,6 +61,8 @@ class MemoryJournal:
     ) -> Appended:
         body = encode_body(event)
         record = self._records.get(event.job_id)
+        if record is not None and event.queue != record.queue and record.state not in TERMINAL:
+            raise Refused(event.kind, event.job_id, "other-queue", record.state)
         if record is not None and self._is_new_life(record, event, born):
             record = None
         if record is None:
@@ -166,7 +168,7 @@ class MemoryJournal:
     async def cancel_requests(self, job_ids: Sequence[str]) -> list[str | None]:
         return [None if (record := self._records.get(job_id)) is None else record.cancel for job_id in job_ids]
 
-    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
+    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None, *, live: bool = False) -> IndexPage:
         if cursor is not None and _CURSOR.fullmatch(cursor) is None:
             raise BadRequest(f"expected a cursor from an earlier page, got {cursor[:64]!r}")
         last = int(cursor) if cursor is not None else None
@@ -174,7 +176,9 @@ class MemoryJournal:
             (
                 (record.changed, job_id)
                 for job_id, record in self._records.items()
-                if record.queue == queue and (last is None or record.changed < last)
+                if record.queue == queue
+                and (last is None or record.changed < last)
+                and (not live or record.state in LIVE)
             ),
             reverse=True,
         )

@@ -61,6 +61,7 @@ class RedisJournal:
                     keys.history(job_id),
                     keys.queue_index(event.queue),
                     keys.queues(),
+                    keys.queue_live(event.queue),
                 ],
                 args=[
                     event.kind,
@@ -135,11 +136,11 @@ class RedisJournal:
                     pipe.hget(self._keys.state(job_id), "cancel")
                 return [None if answer is None else answer.decode() for answer in await pipe.execute()]
 
-    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None) -> IndexPage:
+    async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None, *, live: bool = False) -> IndexPage:
         # The cursor is "<ms>:<last id given>". Jobs of one millisecond stand in the order of their ids, so what is
         # still owed is known by name; a mere count would skip a job for each one that moved to the front meanwhile.
         after = _read_cursor(cursor)
-        index = self._keys.queue_index(queue)
+        index = self._keys.queue_live(queue) if live else self._keys.queue_index(queue)
         with unavailable():
             async with self._client.pipeline(transaction=False) as pipe:
                 if after is not None:
