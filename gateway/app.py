@@ -51,6 +51,12 @@ PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 log = logs.get("gateway")
 
 
@@ -76,7 +82,9 @@ class Gateway:
         self._app = self._build(settings, streams, metrics)
 
     def _build(self, settings: Settings, streams: Streams, metrics: Metrics) -> ASGIApp:
-        origins = [origin.strip() for origin in settings.origins.split(",") if origin.strip()]
+        origins = _words(settings.origins)
+        # On a loopback address any other name was rebound to it; elsewhere only the operator knows its names.
+        hosts = _words(settings.hosts) or (LOOPBACK if settings.host in LOOPBACK else ())
 
         async def refuse(_request: Request, error: Exception) -> Response:
             assert isinstance(error, JobcastError)
@@ -91,11 +99,11 @@ class Gateway:
                 *self._routes.table(),
                 WebSocketRoute("/ws", streams.websocket),
                 Route("/", _page, methods=["GET"]),
-                Mount("/dashboard", StaticFiles(directory=DASHBOARD)),
+                Mount("/dashboard", _Assets(directory=DASHBOARD)),
             ],
             exception_handlers={JobcastError: refuse, HTTPException: _http_error, Exception: _broken},
             middleware=[
-                Middleware(Guard, origins=origins, loopback_only=settings.host in LOOPBACK),
+                Middleware(Guard, origins=origins, hosts=hosts),
                 Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]),
                 Middleware(_SocketIo, sockets=self._sockets),
             ],
@@ -136,16 +144,21 @@ class _SocketIo:
         await (self._sockets if is_ours else self._app)(scope, receive, send)
 
 
+class _Assets(StaticFiles):
+    """The page's files, each under the page's policy: whoever opens one by its own address gets no less."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
 async def _page(_request: Request) -> Response:
-    return FileResponse(
-        DASHBOARD / "index.html",
-        headers={
-            "Content-Security-Policy": PAGE_POLICY,
-            "Cache-Control": "no-cache",
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-        },
-    )
+    return FileResponse(DASHBOARD / "index.html", headers=PAGE_HEADERS)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

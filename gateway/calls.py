@@ -35,7 +35,8 @@ class Calls:
             call = self._table.get(name) if isinstance(name, str) else None
             if call is None:
                 raise BadRequest(f"expected one of {', '.join(self._table)}; got {str(name)[:64]!r}")
-            return await call(client, payload)
+            async with client.turn:
+                return await call(client, payload)
         except JobcastError as error:
             if isinstance(name, str) and name.startswith(("subscribe-", "unsubscribe-")):
                 client.say("subscription-error", error.to_dict())

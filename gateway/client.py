@@ -36,6 +36,8 @@ class Client:
         self.closed = asyncio.Event()
         self.close_reason = ""
         self.outbox = Outbox()
+        self.turn = asyncio.Lock()
+        """Held during a call: the answers of one client come in the order it asked."""
         self.jobs: dict[str, JobSink] = {}
         self.queues: dict[str, QueueSink] = {}
         self._hub = hub
@@ -124,7 +126,7 @@ class Client:
         self._hub.metrics.watches.inc()
         try:
             await self._hub.join(self._hub.keys.queue_channel(queue), sink)
-            page = await self._hub.journal.jobs(queue, limit=most)
+            page = await self._hub.journal.jobs(queue, limit=most, live=True)
             readings = await self._hub.journal.read_many(page.job_ids)
         except BaseException:
             if self.queues.get(queue) is sink:
@@ -144,6 +146,8 @@ class Client:
 
         Two hundred large snapshots in one breath would close even the best of readers as slow.
         """
+        if self.watches(watch.job_id):
+            return watch.opened(reading)
         if self.outbox.roomy:
             return self._open(watch, watch.opened(reading))
         watch.lag(None)
@@ -175,6 +179,10 @@ class Client:
             self._behind[watch] = None
             if self.outbox.roomy:
                 self._start_reader()
+
+    def watches(self, job_id: str) -> bool:
+        """Whether the job has a watch of its own, beside that of its queue."""
+        return job_id in self.jobs
 
     def abandon(self, watch: Watch) -> None:
         """Whatever is still read for this watch is for nobody."""

@@ -16,12 +16,14 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Guard:
-    """ASGI middleware. ``origins`` may use this gateway from another origin; ``*`` allows all."""
+    """ASGI middleware. ``hosts`` are the names this gateway answers to, without ports; none for any. ``origins`` may
+    use it from another origin; ``*`` allows all.
+    """
 
-    def __init__(self, app: ASGIApp, *, origins: Iterable[str], loopback_only: bool) -> None:
+    def __init__(self, app: ASGIApp, *, origins: Iterable[str], hosts: Iterable[str]) -> None:
         self._app = app
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
-        self._loopback_only = loopback_only
+        self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"} or (problem := self._problem(scope)) is None:
@@ -41,8 +43,8 @@ class Guard:
         if len(hosts) != 1 or len(origins) > 1:
             return "expected one Host and at most one Origin"
         host = hosts[0].decode("latin-1").lower()
-        if self._loopback_only and hostname(host) not in LOOPBACK:
-            return "this gateway listens on a loopback address and answers to no other name"
+        if self._hosts and hostname(host) not in self._hosts:
+            return "this gateway does not answer to that Host; name it in JOBCAST_HOSTS if it should"
         if not origins or "*" in self._origins:
             return None
         origin = origins[0].decode("latin-1").lower()

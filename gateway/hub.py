@@ -45,6 +45,7 @@ class Hub:
         self.keys = keys
         self.metrics = metrics
         self._linger = linger
+        self._queue_channels = keys.queue_channel("").partition("}")[0].encode()
         self._topics: dict[bytes, _Topic] = {}
         self.feed: Feed | None = None
 
@@ -98,6 +99,10 @@ class Hub:
                 "something that is no event was published and kept out", channel=channel.decode(errors="replace")
             )
             return
+        if not self._belongs(channel, message):
+            self.metrics.quarantined.inc()
+            log.warning("an event was published on the channel of another job and kept out", job=message.job_id)
+            return
         self.metrics.received.inc()
         topic = self._topics.get(channel)
         if topic is None:
@@ -109,6 +114,9 @@ class Hub:
                 # One watcher's fault is not the others' loss.
                 self.metrics.sink_errors.inc()
                 log.exception("a watcher failed to take an event", job=message.job_id)
+
+    def _belongs(self, channel: bytes, message: Message) -> bool:
+        return channel == self.keys.channel(message.job_id).encode() or channel.startswith(self._queue_channels)
 
     def suspect(self) -> None:
         """Tell every sink that events may have been lost."""

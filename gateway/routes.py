@@ -17,13 +17,14 @@ from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.options import read_options
 from jobcast.shared.queue import LONGEST_REASON, JobQueues
 from jobcast.shared.snapshot import Snapshot, build
-from jobcast.shared.states import State
+from jobcast.shared.states import LIVE, State
 
 LARGEST_BODY: Final = 64 * 1024
 MOST_JOBS: Final = 200
 MOST_SCANNED: Final = 1000
 """Jobs looked at for one page of a filtered list; beyond, the page ends early and its cursor goes on."""
 MOST_QUEUES: Final = 100
+NOT_OVER: Final = LIVE | {"cancelling"}
 UNHEALTHY_FAILED: Final = 100
 UNHEALTHY_WAITING: Final = 1000
 _read_json: Final = msgspec.json.Decoder().decode
@@ -201,7 +202,7 @@ class Routes:
         jobs: list[dict[str, Any]] = []
         scanned = 0
         while len(jobs) < limit and scanned < MOST_SCANNED:
-            page = await self._journal.jobs(queue, limit=limit - len(jobs), cursor=cursor)
+            page = await self._journal.jobs(queue, limit=limit - len(jobs), cursor=cursor, live=status in NOT_OVER)
             readings = await self._journal.read_many(page.job_ids)
             jobs.extend(_matching(page.job_ids, readings, queue, status))
             scanned += len(page.job_ids)
@@ -259,7 +260,7 @@ def _matching(job_ids: list[str], readings: list[Reading], queue: str, status: s
 def _limit(text: str | None) -> int:
     if text is None:
         return 50
-    if not (text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MOST_JOBS):
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= MOST_JOBS):
         raise BadRequest(f"expected limit from 1 to {MOST_JOBS}, got {text[:32]!r}")
     return int(text)
 

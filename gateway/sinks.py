@@ -19,6 +19,8 @@ class Watcher(Protocol):
 
     def abandon(self, watch: Watch) -> None: ...
 
+    def watches(self, job_id: str) -> bool: ...
+
 
 class JobSink:
     """A job, watched by a client."""
@@ -48,14 +50,19 @@ class QueueSink:
             watch = self._begin(message)
         else:
             self.watches.move_to_end(message.job_id)
-        self.client.take(watch, message)
+        if self.client.watches(message.job_id):
+            # It is told by the job's own watch; ours only keeps count, to go on when that one is left.
+            watch.live(message)
+        else:
+            self.client.take(watch, message)
         if message.ends_job and not watch.behind:
             del self.watches[message.job_id]
 
     def suspect(self) -> None:
         for watch in self.watches.values():
             watch.suspect()
-            self.client.catch_up(watch)
+            if not self.client.watches(watch.job_id):
+                self.client.catch_up(watch)
 
     def add(self, watch: Watch) -> None:
         self.watches[watch.job_id] = watch

@@ -11,13 +11,15 @@ from typing import Any, Final
 
 import orjson
 import socketio
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.client import Client
 from jobcast.gateway.doors import Clients
 from jobcast.shared import logs
-from jobcast.shared.errors import Unavailable
+from jobcast.shared.errors import PayloadTooLarge, Unavailable
 
 NAMESPACES: Final = ("/", "/job-progress")
 PATHS: Final = ("/socket.io", "/socket.io/jobs")
@@ -68,7 +70,8 @@ class Sockets:
         self._server.eio.on("message", self._packet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._server.handle_request(scope, receive, send)
+        refusal = _refused_body(scope)
+        await (refusal or self._server.handle_request)(scope, receive, send)
 
     async def shutdown(self) -> None:
         await self._server.shutdown()
@@ -96,6 +99,9 @@ class Sockets:
         self._connected[sid] = (client, pump)
 
     async def _disconnect(self, sid: str, namespace: str) -> None:
+        if self._server.manager.is_connected(sid, namespace):
+            # A client's own event of this name; it means nothing.
+            return
         self._release_poll(sid, namespace)
         client, pump = self._connected.pop(sid, (None, None))
         if client is None or pump is None:
@@ -146,3 +152,17 @@ class Sockets:
         socket = self._server.eio._get_socket(eio_sid)  # noqa: SLF001  its queue is the only sign of pressure
         while socket.queue.qsize() >= (MOST_QUEUED if socket.upgraded else MOST_POLLED) and not socket.closed:  # noqa: ASYNC110  the queue wakes nobody
             await asyncio.sleep(0.02)
+
+
+def _refused_body(scope: Scope) -> Response | None:
+    """The answer to a poll's body that is too large, or does not say how large it is; None when it may pass.
+
+    Engine.IO would take in the whole of it first, and then never answer.
+    """
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    length = Headers(scope=scope).get("content-length", "")
+    if length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= LARGEST_PACKET:
+        return None
+    error = PayloadTooLarge(f"expected a body of at most {LARGEST_PACKET} bytes, its Content-Length given")
+    return Response(orjson.dumps(error.to_dict()), 413, media_type="application/json")

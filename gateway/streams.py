@@ -55,6 +55,8 @@ class Streams:
     async def queue_events(self, request: Request) -> Response:
         """``GET /api/v1/queues/{name}/events``: every job of the queue, first those that are live now."""
         queue = check_queue_name(request.path_params["queue"])
+        if "until" in request.query_params:
+            raise BadRequest("a queue is never done: until goes with the events of a job")
         client = self._clients.open("sse")
         try:
             await client.watch_queue(queue)

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain: float = 30.0
     max_connections: int = 10_000
     max_subscriptions: int = 200
+    hosts: str = ""
     origins: str = ""
     log_level: str = "info"
     log_format: str = "auto"
