@@ -30,7 +30,7 @@ check: $(VENV)/.installed-dev ## Lint, format and types, without changing anythi
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.installed-dev ## Measure against peers in the same run: a table of ratios, and bench/results.json
+bench: $(VENV)/.installed-dev ## Measure beside the floors of the same run: a table of ratios, and bench/results.json
 	$(PYTHON) -m bench
 
 format: $(VENV)/.installed-dev ## Mend what lint and format can mend by themselves

@@ -83,8 +83,10 @@ class Gateway:
 
     def _build(self, settings: Settings, streams: Streams, metrics: Metrics) -> ASGIApp:
         origins = _words(settings.origins)
-        # On a loopback address any other name was rebound to it; elsewhere only the operator knows its names.
-        hosts = _words(settings.hosts) or (LOOPBACK if settings.host in LOOPBACK else ())
+        # On a loopback address any other name was rebound to it; elsewhere only the operator knows its names. The
+        # loopback names are always among them: health checks use them, and nobody can rebind an address.
+        named = _words(settings.hosts)
+        hosts = {*named, *LOOPBACK} if named or settings.host in LOOPBACK else ()
 
         async def refuse(_request: Request, error: Exception) -> Response:
             assert isinstance(error, JobcastError)

@@ -49,13 +49,24 @@ async def test_a_running_job_is_cancelled_and_tried_again_by_its_buttons(stack: 
     assert complaints == []
 
 
-async def test_a_refused_job_says_why_beside_the_form(stack: Stack, browser: Browser) -> None:
+async def test_a_job_that_may_not_read_its_path_says_so_in_its_row(stack: Stack, browser: Browser) -> None:
     page, _ = await opened(browser, stack.url)
     await page.select_option("#handler", label="checksum-tree (files)")
     await page.fill("#field-path", "/etc")
     await page.press("#field-path", "Enter")
     row = page.locator("[data-queue=files] [data-job]")
     await expect(row).to_have_attribute("data-state", "failed", timeout=10_000)
+    await expect(row).to_contain_text("/etc")
+
+
+async def test_what_cannot_be_submitted_is_said_beside_the_form(stack: Stack, browser: Browser) -> None:
+    page, _ = await opened(browser, stack.url)
+    await page.select_option("#handler", label="custom …")
+    await page.fill("#field-queue", "demo")
+    await page.fill("#field-name", "simulate")
+    await page.fill("#field-data", "{not json")
+    await page.press("#field-name", "Enter")
+    await expect(page.locator("#submit .outcome[data-kind=refused]")).to_be_visible()
 
 
 async def test_what_jobs_say_stays_text(stack: Stack, browser: Browser) -> None:

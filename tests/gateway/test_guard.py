@@ -101,3 +101,10 @@ async def test_a_gateway_that_listens_to_the_network_answers_to_any_name_but_to_
         gateway, "jobs.example", ["X-Forwarded-Host: evil.example", "Origin: https://evil.example"]
     ) == (KEPT_OUT)
     assert (await statuses(gateway, "", ["Origin: null"]))["http"] in {400, 403}
+
+
+async def test_only_named_hosts_are_served_where_they_are_named(start_gateway: StartGateway, redis_url: str) -> None:
+    gateway = start_gateway(redis_url, env={"JOBCAST_HOST": "0.0.0.0", "JOBCAST_HOSTS": "localhost, jobs.example"})
+    await until_ready(gateway)
+    assert await statuses(gateway, "jobs.example", ["Origin: http://jobs.example"]) == LET_IN
+    assert await statuses(gateway, "evil.example", ["Origin: http://evil.example"]) == KEPT_OUT

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobcast.shared.errors import BadJobId, BadQueueName, BadRequest, JobcastError, PayloadTooLarge
+from jobcast.shared.keys import Keys
 from jobcast.shared.options import read_options
 from jobcast.shared.queue import KEEP_COMPLETED, KEEP_FAILED
 from tests.shared.bullmq import Site, open_site
@@ -180,3 +181,18 @@ async def test_more_queues_than_handles_are_kept_all_work(site: Site) -> None:
         await site.queues.submit(f"q{number}", "encode", {})
     await site.queues.submit("q0", "encode", {})
     assert (await site.queues.counts("q0"))["waiting"] == 2
+
+
+async def test_an_id_at_work_in_another_queue_is_refused_and_the_job_keeps_its_record(site: Site) -> None:
+    await site.queues.submit("films", "encode", {}, read_options({"jobId": "shared-id"}))
+    before = await site.journal.read("shared-id")
+    with pytest.raises(BadJobId, match="is at work in queue films"):
+        await site.queues.submit("songs", "encode", {}, read_options({"jobId": "shared-id"}))
+    assert await site.journal.read("shared-id") == before
+    assert (await site.queues.counts("songs"))["waiting"] == 0
+
+
+async def test_a_job_delayed_for_longer_than_a_record_lives_is_not_forgotten(site: Site) -> None:
+    week = 7 * 24 * 3600 * 1000
+    submitted = await site.queues.submit("films", "encode", {}, read_options({"delay": week}))
+    assert site.behind.pttl(Keys().state(submitted.job_id)) > week
