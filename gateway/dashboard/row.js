@@ -11,7 +11,8 @@ const STATES = {
   'active': 'running', 'stalled': 'stalled', 'completed': 'completed', 'failed': 'failed',
   'cancelling': 'cancelling', 'cancelled': 'cancelled',
 };
-const RETRYABLE = new Set(['failed', 'cancelled']);
+// A job cancelled before it ran was taken from its queue: there is nothing left to try again.
+const retryable = (job) => job.state === 'failed' || (job.state === 'cancelled' && job.startedAt !== null);
 
 let built = 0;
 
@@ -87,7 +88,7 @@ export class Row {
 
   offer(job, name) {
     setHidden(this.cancel, TERMINAL.has(job.state) || job.state === 'cancelling' || job.state === 'unknown');
-    setHidden(this.retry, !RETRYABLE.has(job.state));
+    setHidden(this.retry, !retryable(job));
     for (const [button, verb] of [[this.cancel, 'Cancel'], [this.retry, 'Retry']]) {
       const disabled = job.busy !== null;
       if (button.disabled !== disabled) button.disabled = disabled;

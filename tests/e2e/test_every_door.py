@@ -8,7 +8,6 @@ from playwright.async_api import Browser
 from tests.conftest import StartNode
 from tests.e2e.conftest import Stack
 from tests.e2e.watchers import (
-    applied,
     first_snapshot,
     heard_by,
     over_node,
@@ -16,6 +15,7 @@ from tests.e2e.watchers import (
     over_sse,
     over_websocket,
 )
+from tests.support.heard import applied
 from tests.support.waiting import wait_until
 
 STEPS = {"steps": 30, "duration": 4, "logEvery": 5}

@@ -90,3 +90,13 @@ async def test_a_phone_shows_the_page_without_scrolling_sideways(stack: Stack, b
     job_id = await stack.submit("demo", "simulate", {"steps": 3, "duration": 0.3})
     await expect(page.locator(f"[data-job='{job_id}']")).to_have_attribute("data-state", "completed", timeout=10_000)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_a_job_cancelled_before_it_ran_offers_no_second_try(stack: Stack, browser: Browser) -> None:
+    page, _ = await opened(browser, stack.url)
+    job_id = await stack.submit("demo", "simulate", {"steps": 1, "duration": 0}, delay=60_000)
+    row = page.locator(f"[data-job='{job_id}']")
+    await expect(row).to_have_attribute("data-state", "delayed", timeout=10_000)
+    await row.get_by_role("button", name="Cancel").click()
+    await expect(row).to_have_attribute("data-state", "cancelled", timeout=10_000)
+    await expect(row.get_by_role("button", name="Retry")).to_be_hidden()

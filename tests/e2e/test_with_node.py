@@ -4,7 +4,8 @@ import json
 
 from tests.conftest import RunNode
 from tests.e2e.conftest import Stack
-from tests.e2e.watchers import applied, over_websocket
+from tests.e2e.watchers import over_websocket
+from tests.support.heard import applied
 
 
 async def test_a_job_added_by_node_runs_here_and_is_seen_by_bull_board(stack: Stack, run_node: RunNode) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import socketio
 from websockets.asyncio.client import connect
 
-from jobcast.shared.states import LAW
 from tests.conftest import StartNode
 from tests.support.processes import ChildProcess
 
@@ -16,19 +15,6 @@ Heard = list[tuple[str, dict[str, Any]]]
 
 def is_over(name: str, payload: dict[str, Any]) -> bool:
     return name in {"job-completed", "job-cancelled"} or (name == "job-failed" and bool(payload.get("final")))
-
-
-def applied(heard: Heard) -> list[int]:
-    """The numbers a client applies: from its snapshot on, each once, in order; what it has already is no news."""
-    last = 0
-    numbers = []
-    for name, payload in heard:
-        if name == "job-snapshot":
-            last = payload["seq"]
-        elif name in LAW and payload["seq"] > last:
-            last = payload["seq"]
-            numbers.append(last)
-    return numbers
 
 
 def first_snapshot(heard: Heard) -> dict[str, Any]:

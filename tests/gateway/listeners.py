@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from jobcast.shared.states import LAW
 from tests.gateway.support import http
+from tests.support.heard import applied
 from tests.support.waiting import wait_until
 
 Told = tuple[str, dict[str, Any]]
@@ -38,14 +39,7 @@ class Listener:
     @property
     def applied(self) -> list[int]:
         """The numbers a client applies: its snapshot counts as all before it."""
-        last, numbers = 0, []
-        for name, payload in self.told:
-            if name == "job-snapshot":
-                last = payload["seq"]
-            elif name in LAW and payload["seq"] > last:
-                last = payload["seq"]
-                numbers.append(last)
-        return numbers
+        return applied(self.told)
 
     async def until(self, name: str, timeout: float = 5.0) -> dict[str, Any]:
         """The first payload of that event."""
