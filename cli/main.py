@@ -89,7 +89,6 @@ def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
     from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
 
     logs.configure(chosen.log_level, chosen.log_format)
-    _find_modules_here()
     run(chosen, modules)
 
 
@@ -232,13 +231,6 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
         elsewhere = "" if url == Settings().url else f" --url {shlex.quote(url)}"
         click.echo(f"jobcast: stopped watching{goes_on}. To resume: {watched.resume()}{elsewhere}", err=True)
         return exits.INTERRUPTED
-
-
-def _find_modules_here() -> None:
-    """A command's script looks for modules beside itself; people keep theirs where they stand."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -133,7 +133,8 @@ class _Up:
 
     def _services(self, redis_url: str) -> tuple[Command, Command]:
         settings = self._plan.settings
-        ours = [sys.executable, "-m", "jobcast.cli"]
+        # -P: without it the user's directory comes first on the path, and a redis.py there is taken for the library.
+        ours = [sys.executable, "-P", "-m", "jobcast.cli"]
         listening = ["--host", settings.host, "--port", str(self._port)]
         modules = [part for name in self._plan.modules for part in ("--module", name)]
         grace = settings.drain + BEYOND_DRAIN
