@@ -25,8 +25,8 @@ from jobcast.cli.processes import Child, Command, first_to_end
 from jobcast.shared.settings import Settings
 
 PATIENT_FOR: Final = 10.0
-BEYOND_DRAIN: Final = 5.0
-"""Seconds a process is given on top of the drain it was promised."""
+BEYOND_DRAIN: Final = 10.0
+"""Seconds a process is given on top of the drain it was promised: a worker puts back what is left then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class _Up:
         return FAILED if self._failed else COMPLETED
 
     def _stop_asked(self) -> None:
-        """Once: stop in order. Twice: at once."""
+        """Once: stop in order. Twice: in the same order, nothing waited for that can be put back."""
         if self._asked.is_set():
             self._hurry.set()
         else:
