@@ -71,6 +71,11 @@ class Child:
         return f"was ended by {signal.Signals(-code).name}"
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number where a signal ended it."""
+        return self._process.returncode
+
+    @property
     def running(self) -> bool:
         return self._process.returncode is None
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import importlib.util
 import math
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +22,9 @@ import click
 import httpx
 
 from jobcast.cli import embedded, wording
-from jobcast.cli.exits import COMPLETED, FAILED, CannotRun
+from jobcast.cli.exits import COMPLETED, FAILED, USAGE, CannotRun
 from jobcast.cli.processes import Child, Command, first_to_end
+from jobcast.shared.errors import BadSettings
 from jobcast.shared.settings import Settings
 
 PATIENT_FOR: Final = 10.0
@@ -43,10 +46,26 @@ def run(plan: Plan) -> int:
     """Start everything, wait for Ctrl-C, SIGTERM or a death, stop everything; returns the exit code.
 
     Raises:
+        BadSettings: a module of the user's is not there.
         CannotRun: something needed is missing or taken; nothing is left running.
     """
+    for name in plan.modules:
+        _check_module(name)
     port = _free_port(plan.settings.host, plan.settings.port)
     return asyncio.run(_Up(plan, port).run())
+
+
+def _check_module(name: str) -> None:
+    """Look for a module where the worker will, importing nothing; the worker tells what else is wrong with it."""
+    top, _, within = name.partition(".")
+    try:
+        # An empty entry is the working directory, which the worker has last on its path, and we not at all.
+        spec = importlib.util.find_spec(top) or PathFinder.find_spec(top, [""])
+    except ValueError:  # no name at all
+        spec = None
+    if spec is None or (within and spec.submodule_search_locations is None):
+        hint = "; give its name as Python imports it, without .py" if within == "py" else ""
+        raise BadSettings(f"expected a module that can be imported, got {name!r}: there is none of that name{hint}")
 
 
 def _free_port(host: str, port: int) -> int:
@@ -70,7 +89,7 @@ class _Up:
         self._port = port
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._failed = False
+        self._code = COMPLETED
         self._began = time.monotonic()
 
     async def run(self) -> int:
@@ -86,7 +105,7 @@ class _Up:
             living.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await living
-        return FAILED if self._failed else COMPLETED
+        return self._code
 
     def _stop_asked(self) -> None:
         """Once: stop in order. Twice: in the same order, nothing waited for that can be put back."""
@@ -112,12 +131,13 @@ class _Up:
             child, how = await first_to_end(children)
         finally:
             announcing.cancel()
-        self._failed = True
+        # What the user has to mend, the child has said in its own words.
+        self._code = USAGE if child.exit_code == USAGE else FAILED
         _complain(f"the {child.name} {how}, so everything is stopped")
 
     async def _stop(self, child: Child) -> None:
         if not await child.stop(self._hurry):
-            self._failed = True
+            self._code = self._code or FAILED
             _complain(f"the {child.name} did not end in time and was killed")
 
     async def _start_redis(self, stack: contextlib.AsyncExitStack) -> tuple[Child, str]:

@@ -36,3 +36,27 @@ async def test_nothing_that_up_starts_takes_it_for_one(here: Here, how: str) -> 
     assert await submit.exited() == 0
     assert json.loads(submit.stdout.splitlines()[-1])["result"] == ["a", "b"]
     assert up.stop() == 0
+
+
+TWICE = """
+from jobcast import Context, job
+
+@job("demo", "simulate")
+async def ours(ctx: Context) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("command", ["worker", "up"])
+@pytest.mark.parametrize("name", ["nope", "nope.py", "mine.nope", "mine.py", "package.nope", "twice"])
+async def test_a_module_that_cannot_be_had_is_one_sentence_and_exit_code_2(here: Here, command: str, name: str) -> None:
+    here.write("twice.py", TWICE)
+    (here.directory / "package").mkdir()
+    here.write("package/__init__.py", "")
+    child = here.up("--module", name) if command == "up" else here.start(command, "--module", name)
+    assert await child.exited(20) == 2
+    assert "Traceback" not in child.stderr
+    said = [line for line in child.stderr.splitlines() if line.startswith("jobcast: ")]
+    assert "already has the handler" in said[0] if name == "twice" else f"got {name!r}" in said[0]
+    if command == "up" and name not in {"package.nope", "twice"}:
+        assert len(said) == 1
+        assert not (here.directory / "data").exists(), "it is told before anything starts"
