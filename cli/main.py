@@ -75,21 +75,22 @@ def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
 @cli.command()
 @options.with_redis
 @options.with_module
-def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
+@options.with_no_shipped
+def worker(redis_url: str | None, modules: tuple[str, ...], *, no_shipped: bool) -> None:
     """Run the jobs of the queues whose handlers it knows: the shipped ones and those of your modules.
 
     Runs until Ctrl-C or SIGTERM, then takes no more jobs and gives the running ones JOBCAST_DRAIN seconds.
 
     \b
     Example, with jobs of your own in ./yourjobs.py:
-      jobcast worker --module yourjobs
+      jobcast worker --module yourjobs --no-shipped
     """
     chosen = options.chosen_settings(redis_url=redis_url)
     from jobcast.shared import logs  # noqa: PLC0415
     from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
 
     logs.configure(chosen.log_level, chosen.log_format)
-    run(chosen, modules)
+    run(chosen, modules, builtin=not no_shipped)
 
 
 @cli.command()
@@ -97,8 +98,17 @@ def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
 @options.with_port
 @options.with_redis
 @options.with_module
+@options.with_no_shipped
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where its Redis keeps the jobs.")
-def up(host: str | None, port: int | None, redis_url: str | None, modules: tuple[str, ...], data: Path | None) -> int:
+def up(  # noqa: PLR0913  one for each option
+    *,
+    host: str | None,
+    port: int | None,
+    redis_url: str | None,
+    modules: tuple[str, ...],
+    no_shipped: bool,
+    data: Path | None,
+) -> int:
     """Start everything: a Redis of its own, the gateway with its dashboard, and a worker.
 
     Ctrl-C (or SIGTERM) stops all of it in order; a second one at once. With --redis or JOBCAST_REDIS_URL that
@@ -113,9 +123,11 @@ def up(host: str | None, port: int | None, redis_url: str | None, modules: tuple
     given = chosen.redis_url if redis_url or os.environ.get("JOBCAST_REDIS_URL") else None
     if given and data:
         raise click.UsageError("--data is for a Redis of its own, and one was given")
+    if no_shipped and not modules:
+        raise click.UsageError("--no-shipped leaves nothing to work for without a --module")
     from jobcast.cli.up import Plan, run  # noqa: PLC0415  it takes a while
 
-    return run(Plan(chosen, given, data, modules))
+    return run(Plan(chosen, given, data, modules, shipped=not no_shipped))
 
 
 @cli.command()

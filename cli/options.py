@@ -46,6 +46,12 @@ with_module = click.option(
     metavar="NAME",
     help="A module of your own jobs; may be given several times.",
 )
+with_no_shipped = click.option(
+    "--no-shipped",
+    is_flag=True,
+    help="Serve your modules' jobs alone, not the shipped queues files and demo: for production, where whoever can "
+    "submit a job should have no file read and no worker kept busy by a demonstration.",
+)
 with_url = click.option("--url", metavar="URL", help="Where the gateway is [JOBCAST_URL, http://127.0.0.1:8080].")
 with_patience = click.option(
     "--patience",

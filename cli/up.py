@@ -40,6 +40,7 @@ class Plan:
     redis_url: str | None
     data: Path | None
     modules: Sequence[str]
+    shipped: bool = True
 
 
 def run(plan: Plan) -> int:
@@ -157,6 +158,8 @@ class _Up:
         ours = [sys.executable, "-P", "-m", "jobcast.cli"]
         listening = ["--host", settings.host, "--port", str(self._port)]
         modules = [part for name in self._plan.modules for part in ("--module", name)]
+        if not self._plan.shipped:
+            modules.append("--no-shipped")
         grace = settings.drain + BEYOND_DRAIN
         return (
             Command("gateway", [*ours, "gateway", *listening, "--redis", redis_url], grace),
@@ -173,6 +176,9 @@ class _Up:
                     _complain(f"the gateway is still not ready: {why}")
                 await asyncio.sleep(0.05)
         elsewhere = "" if url == Settings().url else f" --url {url}"
+        if not self._plan.shipped:
+            _say(f"up at {url}; Ctrl-C stops everything.")
+            return
         _say(f"up at {url}; Ctrl-C stops everything. Submit a job with:")
         _say(f"""  {_called()} submit demo simulate --data '{{"steps": 20, "duration": 10}}' --follow{elsewhere}""")
 

@@ -60,3 +60,29 @@ async def test_a_module_that_cannot_be_had_is_one_sentence_and_exit_code_2(here:
     if command == "up" and name not in {"package.nope", "twice"}:
         assert len(said) == 1
         assert not (here.directory / "data").exists(), "it is told before anything starts"
+
+
+async def test_a_worker_for_production_serves_the_user_s_jobs_alone(here: Here, redis_url: str) -> None:
+    worker = here.start("worker", "--module", "mine", "--no-shipped", "--redis", redis_url)
+    await worker.says("worker ready")
+    assert "dig" in worker.stderr
+    assert "simulate" not in worker.stderr
+    assert "checksum-tree" not in worker.stderr
+    assert worker.stop() == 0
+
+
+async def test_up_passes_it_on_and_proposes_no_job_nobody_serves(here: Here) -> None:
+    up = here.up("--module", "mine", "--no-shipped")
+    await up.says("up at", 20)
+    await up.says("worker ready")
+    assert "dig" in up.stderr
+    assert "simulate" not in up.stderr + up.stdout
+    assert up.stop() == 0
+
+
+@pytest.mark.parametrize("command", ["worker", "up"])
+async def test_a_worker_with_nothing_to_work_for_is_refused(here: Here, command: str) -> None:
+    child = here.up("--no-shipped") if command == "up" else here.start(command, "--no-shipped")
+    assert await child.exited(20) == 2
+    assert "nothing to work for" in child.stderr
+    assert not (here.directory / "data").exists()
