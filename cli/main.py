@@ -112,7 +112,8 @@ def up(  # noqa: PLR0913  one for each option
     """Start everything: a Redis of its own, the gateway with its dashboard, and a worker.
 
     Ctrl-C (or SIGTERM) stops all of it in order; a second one at once. With --redis or JOBCAST_REDIS_URL that
-    Redis is used and none is started. Jobs are kept between runs, by default in ~/.local/state/jobcast.
+    Redis is used and none is started. Jobs are kept between runs, by default in ~/.local/state/jobcast. The line
+    "Redis: ..." says what programs of yours need as JOBCAST_REDIS_URL.
 
     \b
     Examples:

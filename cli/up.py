@@ -150,6 +150,7 @@ class _Up:
         child, url = await embedded.start(server, data, listens_at, lock)
         stack.push_async_callback(self._stop, child)
         _say(f"jobs are kept in {data} by {server}")
+        _say(f"Redis: {url}?db=0")
         return child, url
 
     def _services(self, redis_url: str) -> tuple[Command, Command]:

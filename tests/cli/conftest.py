@@ -42,8 +42,8 @@ class Here:
         self._stack.callback(lambda: print(child.report))
         return child
 
-    def up(self, *args: str, port: int = 0, how: str = "-Pm") -> ChildProcess:
-        return self.start("up", "--port", str(port), "--data", str(self.directory / "data"), *args, how=how)
+    def up(self, *args: str, port: int = 0, how: str = "-Pm", env: dict[str, str] | None = None) -> ChildProcess:
+        return self.start("up", "--port", str(port), "--data", str(self.directory / "data"), *args, how=how, env=env)
 
 
 @pytest.fixture
