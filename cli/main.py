@@ -75,22 +75,22 @@ def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
 @cli.command()
 @options.with_redis
 @options.with_module
-def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
+@options.with_no_shipped
+def worker(redis_url: str | None, modules: tuple[str, ...], *, no_shipped: bool) -> None:
     """Run the jobs of the queues whose handlers it knows: the shipped ones and those of your modules.
 
     Runs until Ctrl-C or SIGTERM, then takes no more jobs and gives the running ones JOBCAST_DRAIN seconds.
 
     \b
     Example, with jobs of your own in ./yourjobs.py:
-      jobcast worker --module yourjobs
+      jobcast worker --module yourjobs --no-shipped
     """
     chosen = options.chosen_settings(redis_url=redis_url)
     from jobcast.shared import logs  # noqa: PLC0415
     from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
 
     logs.configure(chosen.log_level, chosen.log_format)
-    _find_modules_here()
-    run(chosen, modules)
+    run(chosen, modules, builtin=not no_shipped)
 
 
 @cli.command()
@@ -98,12 +98,22 @@ def worker(redis_url: str | None, modules: tuple[str, ...]) -> None:
 @options.with_port
 @options.with_redis
 @options.with_module
+@options.with_no_shipped
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Where its Redis keeps the jobs.")
-def up(host: str | None, port: int | None, redis_url: str | None, modules: tuple[str, ...], data: Path | None) -> int:
+def up(  # noqa: PLR0913  one for each option
+    *,
+    host: str | None,
+    port: int | None,
+    redis_url: str | None,
+    modules: tuple[str, ...],
+    no_shipped: bool,
+    data: Path | None,
+) -> int:
     """Start everything: a Redis of its own, the gateway with its dashboard, and a worker.
 
     Ctrl-C (or SIGTERM) stops all of it in order; a second one at once. With --redis or JOBCAST_REDIS_URL that
-    Redis is used and none is started. Jobs are kept between runs, by default in ~/.local/state/jobcast.
+    Redis is used and none is started. Jobs are kept between runs, by default in ~/.local/state/jobcast. The line
+    "Redis: ..." says what programs of yours need as JOBCAST_REDIS_URL.
 
     \b
     Examples:
@@ -114,9 +124,11 @@ def up(host: str | None, port: int | None, redis_url: str | None, modules: tuple
     given = chosen.redis_url if redis_url or os.environ.get("JOBCAST_REDIS_URL") else None
     if given and data:
         raise click.UsageError("--data is for a Redis of its own, and one was given")
+    if no_shipped and not modules:
+        raise click.UsageError("--no-shipped leaves nothing to work for without a --module")
     from jobcast.cli.up import Plan, run  # noqa: PLC0415  it takes a while
 
-    return run(Plan(chosen, given, data, modules))
+    return run(Plan(chosen, given, data, modules, shipped=not no_shipped))
 
 
 @cli.command()
@@ -232,13 +244,6 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
         elsewhere = "" if url == Settings().url else f" --url {shlex.quote(url)}"
         click.echo(f"jobcast: stopped watching{goes_on}. To resume: {watched.resume()}{elsewhere}", err=True)
         return exits.INTERRUPTED
-
-
-def _find_modules_here() -> None:
-    """A command's script looks for modules beside itself; people keep theirs where they stand."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import click
 
 from jobcast.cli.gateway_url import check_url
 from jobcast.shared import settings
-from jobcast.shared.errors import JobcastError
+from jobcast.shared.errors import BadSettings, JobcastError
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.settings import Settings
 
@@ -27,13 +27,30 @@ class Checked(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+def _check_module_name(name: str) -> str:
+    if not all(name.split(".")):
+        raise BadSettings(f"expected a module's name as Python imports it, got {name!r}")
+    return name
+
+
 QUEUE = Checked("queue", check_queue_name)
 JOB_ID = Checked("id", check_job_id)
 with_host = click.option("--host", metavar="ADDRESS", help="Address to listen on [JOBCAST_HOST, 127.0.0.1].")
 with_port = click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on [JOBCAST_PORT, 8080].")
 with_redis = click.option("--redis", "redis_url", metavar="URL", help="Redis to use [JOBCAST_REDIS_URL].")
 with_module = click.option(
-    "--module", "modules", multiple=True, metavar="NAME", help="A module of your own jobs; may be given several times."
+    "--module",
+    "modules",
+    type=Checked("module", _check_module_name),
+    multiple=True,
+    metavar="NAME",
+    help="A module of your own jobs; may be given several times.",
+)
+with_no_shipped = click.option(
+    "--no-shipped",
+    is_flag=True,
+    help="Serve your modules' jobs alone, not the shipped queues files and demo: for production, where whoever can "
+    "submit a job should have no file read and no worker kept busy by a demonstration.",
 )
 with_url = click.option("--url", metavar="URL", help="Where the gateway is [JOBCAST_URL, http://127.0.0.1:8080].")
 with_patience = click.option(

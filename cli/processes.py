@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Final
 
 LEASH: Final = str(Path(__file__).with_name("leash.py"))
+HURRIED: Final = 4.0
+"""Seconds a process has after its second SIGTERM: a worker waits two for its handlers, then puts their jobs back."""
+APART: Final = 0.2
+"""Seconds between the two: of two that arrive at once a process sees one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +71,30 @@ class Child:
         return f"was ended by {signal.Signals(-code).name}"
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number where a signal ended it."""
+        return self._process.returncode
+
+    @property
     def running(self) -> bool:
         return self._process.returncode is None
 
     async def stop(self, hurry: asyncio.Event) -> bool:
-        """SIGTERM, then SIGKILL once its grace is over or ``hurry`` is set. False when it had to be killed."""
+        """SIGTERM, and once its grace is over SIGKILL. False when it had to be killed.
+
+        Once ``hurry`` is set it is asked a second time, by which a worker puts its jobs back at once, and has
+        ``HURRIED`` seconds for it: killed, it would leave them to be found when their locks are over.
+        """
         if not self.running:
             return True
         waiting = asyncio.create_task(self._process.wait())
         hurried = asyncio.create_task(hurry.wait())
         self._send(signal.SIGTERM)
+        await asyncio.wait({waiting}, timeout=min(APART, self._grace))
         await asyncio.wait({waiting, hurried}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+        if hurried.done() and not waiting.done():
+            self._send(signal.SIGTERM)
+            await asyncio.wait({waiting}, timeout=HURRIED)
         hurried.cancel()
         in_time = waiting.done()
         if not in_time:

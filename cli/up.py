@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import importlib.util
 import math
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +22,14 @@ import click
 import httpx
 
 from jobcast.cli import embedded, wording
-from jobcast.cli.exits import COMPLETED, FAILED, CannotRun
+from jobcast.cli.exits import COMPLETED, FAILED, USAGE, CannotRun
 from jobcast.cli.processes import Child, Command, first_to_end
+from jobcast.shared.errors import BadSettings
 from jobcast.shared.settings import Settings
 
 PATIENT_FOR: Final = 10.0
-BEYOND_DRAIN: Final = 5.0
-"""Seconds a process is given on top of the drain it was promised."""
+BEYOND_DRAIN: Final = 10.0
+"""Seconds a process is given on top of the drain it was promised: a worker puts back what is left then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,33 @@ class Plan:
     redis_url: str | None
     data: Path | None
     modules: Sequence[str]
+    shipped: bool = True
 
 
 def run(plan: Plan) -> int:
     """Start everything, wait for Ctrl-C, SIGTERM or a death, stop everything; returns the exit code.
 
     Raises:
+        BadSettings: a module of the user's is not there.
         CannotRun: something needed is missing or taken; nothing is left running.
     """
+    for name in plan.modules:
+        _check_module(name)
     port = _free_port(plan.settings.host, plan.settings.port)
     return asyncio.run(_Up(plan, port).run())
+
+
+def _check_module(name: str) -> None:
+    """Look for a module where the worker will, importing nothing; the worker tells what else is wrong with it."""
+    top, _, within = name.partition(".")
+    try:
+        # An empty entry is the working directory, which the worker has last on its path, and we not at all.
+        spec = importlib.util.find_spec(top) or PathFinder.find_spec(top, [""])
+    except ValueError:  # no name at all
+        spec = None
+    if spec is None or (within and spec.submodule_search_locations is None):
+        hint = "; give its name as Python imports it, without .py" if within == "py" else ""
+        raise BadSettings(f"expected a module that can be imported, got {name!r}: there is none of that name{hint}")
 
 
 def _free_port(host: str, port: int) -> int:
@@ -70,7 +90,7 @@ class _Up:
         self._port = port
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._failed = False
+        self._code = COMPLETED
         self._began = time.monotonic()
 
     async def run(self) -> int:
@@ -86,10 +106,10 @@ class _Up:
             living.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await living
-        return FAILED if self._failed else COMPLETED
+        return self._code
 
     def _stop_asked(self) -> None:
-        """Once: stop in order. Twice: at once."""
+        """Once: stop in order. Twice: in the same order, nothing waited for that can be put back."""
         if self._asked.is_set():
             self._hurry.set()
         else:
@@ -112,12 +132,13 @@ class _Up:
             child, how = await first_to_end(children)
         finally:
             announcing.cancel()
-        self._failed = True
+        # What the user has to mend, the child has said in its own words.
+        self._code = USAGE if child.exit_code == USAGE else FAILED
         _complain(f"the {child.name} {how}, so everything is stopped")
 
     async def _stop(self, child: Child) -> None:
         if not await child.stop(self._hurry):
-            self._failed = True
+            self._code = self._code or FAILED
             _complain(f"the {child.name} did not end in time and was killed")
 
     async def _start_redis(self, stack: contextlib.AsyncExitStack) -> tuple[Child, str]:
@@ -129,13 +150,17 @@ class _Up:
         child, url = await embedded.start(server, data, listens_at, lock)
         stack.push_async_callback(self._stop, child)
         _say(f"jobs are kept in {data} by {server}")
+        _say(f"Redis: {url}?db=0")
         return child, url
 
     def _services(self, redis_url: str) -> tuple[Command, Command]:
         settings = self._plan.settings
-        ours = [sys.executable, "-m", "jobcast.cli"]
+        # -P: without it the user's directory comes first on the path, and a redis.py there is taken for the library.
+        ours = [sys.executable, "-P", "-m", "jobcast.cli"]
         listening = ["--host", settings.host, "--port", str(self._port)]
         modules = [part for name in self._plan.modules for part in ("--module", name)]
+        if not self._plan.shipped:
+            modules.append("--no-shipped")
         grace = settings.drain + BEYOND_DRAIN
         return (
             Command("gateway", [*ours, "gateway", *listening, "--redis", redis_url], grace),
@@ -152,6 +177,9 @@ class _Up:
                     _complain(f"the gateway is still not ready: {why}")
                 await asyncio.sleep(0.05)
         elsewhere = "" if url == Settings().url else f" --url {url}"
+        if not self._plan.shipped:
+            _say(f"up at {url}; Ctrl-C stops everything.")
+            return
         _say(f"up at {url}; Ctrl-C stops everything. Submit a job with:")
         _say(f"""  {_called()} submit demo simulate --data '{{"steps": 20, "duration": 10}}' --follow{elsewhere}""")
 

@@ -44,6 +44,8 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         (["submit", "q", "n", "--attempts", "0"], "0 is not in the range"),
         (["up", "--port", "70000"], "70000 is not in the range"),
         (["up", "--redis", "redis://127.0.0.1:1", "--data", "x"], "--data is for a Redis of its own"),
+        (["up", "--module", ""], "expected a module's name"),
+        (["worker", "--module", ".mine"], "expected a module's name"),
         (["nothing"], "No such command"),
     ],
 )
