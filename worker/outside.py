@@ -4,7 +4,7 @@
         await report.progress(40, "rendering")
         await report.complete({"pages": 12})
 
-Leaving the block completes the job, an exception fails it, ``Cancelled`` cancels it.
+Leaving the block completes the job, an exception fails it, ``Cancelled`` cancels it: also one that was caught inside.
 """
 
 import os
@@ -24,7 +24,7 @@ from jobcast.shared.redis import connect
 from jobcast.shared.settings import load
 from jobcast.shared.states import QUEUED
 from jobcast.worker.bridge import Blocking, Bridge, loop_in_thread
-from jobcast.worker.errors import Cancelled
+from jobcast.worker.errors import cancelled_in
 from jobcast.worker.reporter import Attempt, AttemptReporter, now_ms
 from jobcast.worker.values import error_text
 
@@ -139,10 +139,11 @@ class Reporter(AttemptReporter):
     async def _leave(self, error: BaseException | None) -> None:
         if self._over:
             return
-        if error is None:
+        cancelled = cancelled_in(error)
+        if cancelled is not None or (error is None and self.stop.told):
+            await self.cancelled(cancelled.reason if cancelled is not None else self.stop.reason)
+        elif error is None:
             await self.complete(None)
-        elif isinstance(error, Cancelled):
-            await self.cancelled(error.reason)
         else:
             await self.fail(error)
 

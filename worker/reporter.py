@@ -51,9 +51,13 @@ class Counts:
 
 @dataclass(slots=True)
 class Stop:
-    """Whether the attempt is to end, and why. Set once; the first reason stands."""
+    """Whether the attempt is to end, and why. Set once; the first reason stands.
+
+    ``told``: ``Cancelled`` was raised for it, so that a handler which returns after that has not done its work.
+    """
 
     reason: str | None = None
+    told: bool = False
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ask(self, reason: str) -> None:
@@ -64,6 +68,7 @@ class Stop:
     def check(self) -> None:
         """Raise ``Cancelled`` when the attempt is to end."""
         if self.reason is not None:
+            self.told = True
             raise Cancelled(self.reason)
 
 

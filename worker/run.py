@@ -14,7 +14,7 @@ from jobcast.shared.errors import BadRequest, PayloadTooLarge
 from jobcast.shared.events import JobCompleted, JobQueued, JobStarted, encode_body
 from jobcast.worker import execution
 from jobcast.worker.context import Context
-from jobcast.worker.errors import Cancelled, Unrecoverable
+from jobcast.worker.errors import Unrecoverable, cancelled_in
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter, now_ms
 from jobcast.worker.taken import TakenJob
@@ -183,17 +183,20 @@ class Run:
             await asyncio.wait({running}, timeout=STOP_WAIT)
 
     def _judge(self, running: "asyncio.Future[Any]") -> Outcome:
-        """A handler that returns has completed, whatever was asked meanwhile; only its time-out comes before that."""
+        """A handler that returns has completed, unless it was told before to stop, overstayed or lost its job.
+
+        One that was not told has done its work, whatever was asked meanwhile.
+        """
         error: BaseException | None = None
         if running.done():
             error = asyncio.CancelledError() if running.cancelled() else running.exception()
-            if error is None and self.why not in {Why.TIMEOUT, Why.LOST}:
+            if error is None and not self.reporter.stop.told and self.why not in {Why.TIMEOUT, Why.LOST}:
                 return self._completed(running.result())
         if self.why is not None:
             return self._stopped()
+        if (cancelled := cancelled_in(error)) is not None:
+            return Withdrawn(cancelled.reason)
         match error:
-            case Cancelled():
-                return Withdrawn(error.reason)
             case asyncio.CancelledError():
                 return Failed("CancelledError: it left the handler though nobody had asked the job to stop")
             case None:
