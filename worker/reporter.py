@@ -15,11 +15,10 @@ from jobcast.shared.errors import Refused, Unavailable
 from jobcast.shared.events import Event, JobLog, JobProgress, encode_body
 from jobcast.shared.journal.contract import Appended, Journal, Key, Writer
 from jobcast.worker.errors import Cancelled
+from jobcast.worker.supervise import PATIENCE
 from jobcast.worker.throttle import Throttle
 from jobcast.worker.values import read_line, read_progress
 
-PATIENCE: Final = 60.0
-"""Seconds an event that may not be lost is offered to a Redis that is away."""
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from jobcast.shared.errors import BadRequest, PayloadTooLarge
-from jobcast.shared.events import JobCompleted, JobQueued, JobStarted, encode_body
-from jobcast.worker import execution
+from jobcast.shared.events import JobCompleted, encode_body
+from jobcast.shared.journal.contract import Reading
+from jobcast.worker import announce, execution
 from jobcast.worker.context import Context
 from jobcast.worker.errors import Unrecoverable, cancelled_in
 from jobcast.worker.registry import Handler
@@ -107,16 +108,18 @@ class Run:
     def processing_time(self) -> int:
         return round((time.monotonic() - self._began) * 1000)
 
-    async def outcome(self, handler: Handler | None, handlers: list[str], timeout: float) -> Outcome:
-        """Announce the attempt, run its handler, judge what came of it.
+    async def outcome(
+        self, handler: Handler | None, handlers: list[str], timeout: float, reading: Reading | None = None
+    ) -> Outcome:
+        """Announce the attempt, run its handler, judge what came of it; ``reading`` for any but the first attempt.
 
         Raises:
             Unavailable: the journal could not be told that it begins; the handler was not run.
         """
-        await self.reporter.append(self._queued(), born=self.job.queued_at)
+        await self.reporter.append(announce.queued(self.job, reading), born=self.job.queued_at)
         if (judged := self._before_start(handler, handlers)) is not None:
             return judged
-        await self.reporter.append(self._started())
+        await self.reporter.append(announce.started(self.job, reading, self._worker, now_ms()))
         if self.why is not None or handler is None:
             return self._stopped()
         return await self._execute(handler, handler.timeout or timeout)
@@ -133,32 +136,6 @@ class Run:
                 final=True,
             )
         return None
-
-    def _queued(self) -> JobQueued:
-        job = self.job
-        return JobQueued(
-            job_id=job.id,
-            queue=job.queue,
-            attempt=1,
-            timestamp=job.queued_at,
-            name=job.name,
-            max_attempts=job.max_attempts,
-            delay=job.delay or None,
-            priority=job.priority or None,
-            parent_id=job.parent_id,
-        )
-
-    def _started(self) -> JobStarted:
-        job = self.job
-        waited = max(0, job.started_at - job.queued_at)
-        return JobStarted(
-            job_id=job.id,
-            queue=job.queue,
-            attempt=job.attempt,
-            timestamp=now_ms(),
-            queue_to_start_time=waited,
-            worker=self._worker,
-        )
 
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
