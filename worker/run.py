@@ -25,6 +25,8 @@ CANCEL_GRACE: Final = 1.0
 """Seconds a handler has to end by itself after a request to cancel, before an async one is cancelled at its await."""
 STOP_WAIT: Final = 2.0
 """Seconds a handler that was cancelled has for its ``finally`` before it is left behind."""
+MOST_OVERTIME: Final = 600.0
+"""Seconds, at most, a handler that outlived its time-out is waited for before its job may be tried again."""
 LOST: Final = "the job was lost to another worker"
 STOPPED: Final = "the worker was stopped"
 
@@ -144,12 +146,20 @@ class Run:
         if not running.done():
             self._end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")
             await self._bring_to_end(handler, running, self._began + timeout - time.monotonic())
+        if not running.done() and self.why is Why.TIMEOUT and self.job.may_retry:
+            overtime = min(timeout, MOST_OVERTIME)
+            await _first({running}, self._hurry.wait(), overtime)
+            if not running.done() and not self._hurry.is_set():
+                reason = f"{self.reporter.stop.reason} and had not stopped {STOP_WAIT + overtime:g} s later"
+                return Failed(f"TimeoutError: {reason}; it is not run a second time beside itself", final=True)
         return self._judge(running)
 
     async def _bring_to_end(self, handler: Handler, running: "asyncio.Future[Any]", left: float) -> None:
         """Give the handler its chance, then cancel it; a thread is waited for, as far as its time reaches.
 
         A cancelled job whose thread still works is not over: it says so only when the thread ends, or has overstayed.
+        One that overstayed and is to be tried again is kept, lock and all, until it ends (see ``_execute``): two
+        attempts must not run side by side. When the worker stops the thread ends with it, and it is put back at once.
         """
         if self.why is Why.CANCEL:
             grace = min(CANCEL_GRACE, left) if handler.is_async else left

@@ -67,6 +67,11 @@ class TakenJob:
         return max(1, _whole(self.opts.get("attempts")) or self.definition.attempts)
 
     @property
+    def may_retry(self) -> bool:
+        """Whether another attempt follows if this one fails."""
+        return self.attempts_made + 1 < self.max_attempts
+
+    @property
     def queued_at(self) -> int:
         return int(self.raw.timestamp)
 
