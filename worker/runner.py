@@ -22,10 +22,18 @@ from jobcast.worker.reporter import Attempt, AttemptReporter, Counts, now_ms
 from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
 from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob, is_kept
-from jobcast.worker.values import error_text
+from jobcast.worker.values import error_text, is_number
 
-FOR_EVER_MS: Final = 10 * 365 * 24 * 3600 * 1000
-"""What stands for "as long as BullMQ keeps the job" where BullMQ was given no age."""
+FOR_EVER_MS: Final = 30 * 24 * 3600 * 1000
+"""What stands for "as long as BullMQ keeps the job" where BullMQ is to keep it for ever (``removeOnComplete: false``).
+
+Its price: Redis evicts nothing here, and a record is a few KiB, with a full history up to some 100 KiB and more. At a
+million jobs a month that is gigabytes; who keeps jobs for ever pays for them in BullMQ as well, and there for good.
+"""
+LONGEST_LIFE_MS: Final = 10 * 365 * 24 * 3600 * 1000
+"""An age that was told is honoured up to here; what is longer is a slip, and past some number Redis refuses it."""
+LONGEST_TRACE: Final = 4000
+"""Characters of a handler's trace in the log; its end says most."""
 
 _log = logs.get("runner")
 
@@ -117,7 +125,18 @@ class Runner:
 
     async def _fail(self, run: Run, outcome: Failed) -> None:
         job = run.job
-        if outcome.final or job.attempts_made + 1 >= job.max_attempts:
+        final = outcome.final or not job.may_retry
+        _log.warning(
+            "a job failed",
+            job_id=job.id,
+            queue=job.queue,
+            name=job.name,
+            attempt=job.attempt,
+            final=final,
+            error=outcome.error,
+            trace=outcome.trace[-LONGEST_TRACE:] or None,
+        )
+        if final:
             await surely(lambda: job.fail(outcome.error, outcome.trace))
             event = self._failed(run, outcome.error, used=1, final=True)
             await self._tell(run, event, ttl=_kept_for(job.keep(completed=False)))
@@ -168,9 +187,13 @@ async def _can_be_told(job: TakenJob) -> bool:
 
 
 def _kept_for(keep: Any) -> int | None:
-    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life."""
+    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life.
+
+    A count names no time, and a busy queue is through it soon: such a job is remembered for the usual life.
+    """
     if not is_kept(keep):
         return None
-    if isinstance(keep, dict) and keep.get("age") is not None:
-        return int(keep["age"]) * 1000
-    return FOR_EVER_MS
+    age, count = (keep.get("age"), keep.get("count")) if isinstance(keep, dict) else (None, keep)
+    if is_number(age):
+        return round(min(max(age, 0) * 1000, LONGEST_LIFE_MS))
+    return None if is_number(count) and count >= 0 else FOR_EVER_MS

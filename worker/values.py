@@ -36,7 +36,8 @@ def read_progress(value: object, stage: object, details: Any, eta: object) -> Sa
     return Said(_progress(value), _percent(value), _stage(stage), details, _eta(eta))
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number; True and False are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -47,14 +48,14 @@ def _clamp(value: float) -> float | int:
 def _progress(value: object) -> Progress:
     if isinstance(value, dict):
         return value
-    if _is_number(value):
+    if is_number(value):
         return _clamp(value)
     raise BadRequest(f"expected progress as a number from 0 to 100 or an object, got {_shown(value)}")
 
 
 def _percent(value: object) -> float | int | None:
     told = value.get("percent") if isinstance(value, dict) else value
-    return _clamp(told) if _is_number(told) else None
+    return _clamp(told) if is_number(told) else None
 
 
 def _stage(stage: object) -> str | None:
@@ -66,7 +67,7 @@ def _stage(stage: object) -> str | None:
 def _eta(eta: object) -> int | None:
     if eta is None:
         return None
-    if not _is_number(eta):
+    if not is_number(eta):
         raise BadRequest(f"expected eta in milliseconds, got {_shown(eta)}")
     return round(min(max(eta, 0), LONGEST_ETA))
 
