@@ -78,6 +78,7 @@ class AttemptReporter:
         self.attempt = attempt
         self.stop = Stop()
         self.cancel_requested: str | None = None
+        self.refused: Refused | None = None
         self._journal = journal
         self._counts = counts or Counts()
         self._writer = Writer()
@@ -236,5 +237,6 @@ class AttemptReporter:
         self.stop.ask(reason)
 
     def _refused(self, refused: Refused) -> None:
+        self.refused = refused
         self._counts.refused += 1
         _log.warning("the journal refused an event", job_id=self.attempt.job_id, reason=str(refused))
