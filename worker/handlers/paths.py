@@ -15,7 +15,7 @@ from typing import Final
 from jobcast.worker.errors import BadData
 
 LONGEST_PATH: Final = 4096
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not to wait for a writer, should a pipe stand where a file was.
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -100,7 +100,7 @@ def _descend(root: Path, parts: Sequence[str]) -> int:
     current = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in parts:
         try:
-            below = os.open(part, _DIRECTORY, dir_fd=current)
+            below = os.open(part, DIRECTORY_FLAGS, dir_fd=current)
         finally:
             os.close(current)
         current = below
