@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from jobcast.shared.errors import NotPossible, Refused, Unavailable
-from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted, encode_body
+from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
 from jobcast.shared.journal.contract import Life, Reading
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
@@ -26,7 +26,7 @@ from jobcast.shared.states import QUEUED
 from jobcast.worker.bridge import Blocking, Bridge, loop_in_thread
 from jobcast.worker.errors import cancelled_in
 from jobcast.worker.reporter import Attempt, AttemptReporter, now_ms
-from jobcast.worker.values import error_text
+from jobcast.worker.values import check_carried, error_text
 
 CANCEL_CHECK: Final = 0.5
 """Seconds between two looks for a request to cancel, however often ``check_cancelled`` is called."""
@@ -106,7 +106,7 @@ class Reporter(AttemptReporter):
         """
         total = max(0, now_ms() - self._queued_at)
         event = JobCompleted(**self._common(), result=result, processing_time=self._elapsed(), total_time=total)
-        encode_body(event)
+        check_carried(event, result)
         await self._finish(event)
 
     async def fail(self, error: BaseException | str) -> None:

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from jobcast.shared import logs
 from jobcast.shared.errors import Refused, Unavailable
-from jobcast.shared.events import Event, JobLog, JobProgress, encode_body
+from jobcast.shared.events import Event, JobLog, JobProgress
 from jobcast.shared.journal.contract import Appended, Journal, Key, Writer
 from jobcast.worker.errors import Cancelled
 from jobcast.worker.supervise import PATIENCE
 from jobcast.worker.throttle import Throttle
-from jobcast.worker.values import read_line, read_progress
+from jobcast.worker.values import check_carried, read_line, read_progress
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
@@ -108,7 +108,9 @@ class AttemptReporter:
             eta=said.eta,
         )
         if details is not None or isinstance(value, dict):
-            encode_body(event)  # now, where the handler can hear of it; it may be sent much later
+            check_carried(
+                event, said.progress, details
+            )  # now, where the handler can hear of it; it may be sent much later
         if self._throttle.offer(event, said.stage, time.monotonic()):
             await self._flush_if_due()
         else:

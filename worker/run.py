@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from jobcast.shared.errors import BadRequest, PayloadTooLarge
-from jobcast.shared.events import JobCompleted, encode_body
+from jobcast.shared.events import JobCompleted
 from jobcast.shared.journal.contract import Reading
 from jobcast.worker import announce, execution
 from jobcast.worker.context import Context
@@ -19,7 +19,7 @@ from jobcast.worker.errors import Unrecoverable, cancelled_in
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter, now_ms
 from jobcast.worker.taken import TakenJob
-from jobcast.worker.values import error_text
+from jobcast.worker.values import check_carried, error_text
 
 CANCEL_GRACE: Final = 1.0
 """Seconds a handler has to end by itself after a request to cancel, before an async one is cancelled at its await."""
@@ -217,7 +217,7 @@ class Run:
             total_time=max(0, now - self.job.queued_at),
         )
         try:
-            encode_body(event)
+            check_carried(event, result)
             return Completed(event, msgspec.json.decode(msgspec.json.encode(result)))
         except (PayloadTooLarge, BadRequest) as error:
             return Failed(error_text(error), final=True)

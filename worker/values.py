@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+import msgspec
+
 from jobcast.shared.errors import BadRequest
+from jobcast.shared.events import Event, encode_body
 
 LONGEST_LINE: Final = 8 * 1024
 """Bytes of UTF-8 in one log line. The journal keeps 256 events of a job: at most 2 MiB of them are lines."""
@@ -70,6 +73,31 @@ def _eta(eta: object) -> int | None:
     if not is_number(eta):
         raise BadRequest(f"expected eta in milliseconds, got {_shown(eta)}")
     return round(min(max(eta, 0), LONGEST_ETA))
+
+
+def check_carried(event: Event, *values: object) -> None:
+    """Check that an event carries these of its values as they are, before anybody relies on it.
+
+    JSON has no word for NaN and infinity: the encoder writes null, and whoever reads it finds nothing wrong. Only an
+    event that holds a null can have lost one, so only then are the values walked.
+
+    Raises:
+        BadRequest, PayloadTooLarge: it cannot be recorded, or holds a number that is none.
+    """
+    if b"null" not in encode_body(event):
+        return
+    try:
+        left: list[object] = [msgspec.to_builtins(values)]
+    except TypeError:  # msgspec.Raw: JSON already, which can be written but not walked
+        return
+    while left:
+        match left.pop():
+            case float() as number if not math.isfinite(number):
+                raise BadRequest(f"{event.kind} cannot be written as JSON: it holds {number}")
+            case dict() as fields:
+                left += fields.values()
+            case list() | tuple() | set() | frozenset() as items:
+                left += items
 
 
 def read_line(line: object, level: object) -> tuple[str, str | None]:

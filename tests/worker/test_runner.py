@@ -1,6 +1,7 @@
 """What becomes of a job, told by the journal and by BullMQ alike."""
 
 import asyncio
+import math
 import threading
 import time
 from typing import Any
@@ -105,7 +106,7 @@ async def test_a_job_nobody_handles_fails_and_names_those_that_are_handled(bench
     assert last.error == "UnknownHandler: no handler for job 'gone' of queue 'work'; there are: go"
 
 
-@pytest.mark.parametrize("result", ["x" * 70_000, object()])
+@pytest.mark.parametrize("result", ["x" * 70_000, object(), math.nan, {"a": [1, {"mean": -math.inf}]}])
 async def test_a_result_no_event_can_carry_fails_the_job_for_good(bench: Bench, result: object) -> None:
     @bench.handler()
     async def go(_: Context) -> object:
