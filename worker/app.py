@@ -1,12 +1,10 @@
 """The worker process: wiring, start, and an end with a deadline."""
 
 import asyncio
-import importlib
 import os
 import signal
 import socket
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import uvloop
@@ -21,8 +19,9 @@ from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.handlers import shipped
+from jobcast.worker.modules import load_modules
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.registry import USERS, Registry
+from jobcast.worker.registry import Registry
 from jobcast.worker.runner import Runner
 from jobcast.worker.supervise import supervise, wait_for_event
 
@@ -48,9 +47,15 @@ def run(
     called once Redis answers.
 
     Raises:
-        BadSettings: a module that is not there, a handler declared twice, or nothing to work for.
+        BadSettings: a module that cannot be imported, a handler declared twice, or nothing to work for.
     """
     registry = load_modules(modules, [shipped(settings.roots)] if builtin else [])
+    if builtin:
+        for root in settings.roots:
+            if not root.is_dir():
+                _log.warning(
+                    "a directory of JOBCAST_FILE_ROOTS is not there; no file of it can be read", root=str(root)
+                )
     loop = uvloop.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
@@ -59,25 +64,6 @@ def run(
         _end_what_is_left(loop)
         asyncio.set_event_loop(None)
         loop.close()
-
-
-def load_modules(modules: Iterable[str], shipped: Iterable[Registry] = ()) -> Registry:
-    """Import users' modules and give back every handler there is.
-
-    The working directory comes last on the path: a file there named like a library must not stand in for it.
-    """
-    here = str(os.getcwd())  # noqa: PTH109  sys.path holds strings
-    if here not in sys.path:
-        sys.path.append(here)
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-                raise
-            hint = "; give its name as Python imports it, without .py" if name.endswith(".py") else ""
-            raise BadSettings(f"expected a module that can be imported, got {name!r}: {error}{hint}") from error
-    return USERS.merged(shipped)
 
 
 class Service:

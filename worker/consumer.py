@@ -157,7 +157,7 @@ class Consumer:
             raw = Job(self._worker, str(data.get("name")), None, {}, job_id)
             raw.attemptsStarted = int(data.get("ats") or 1)
             raw.deferredFailure = f"the job's record cannot be read: {error}"
-        return TakenJob(raw, self._worker.backend, self.definition, token)
+        return TakenJob(raw, self._worker.backend, self.definition, token, lock=round(self._timing.lock * 1000))
 
     async def _wait_for_marker(self) -> bool:
         """Block until BullMQ says that there may be a job, or the next delayed one is due. True: look now."""

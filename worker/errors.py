@@ -1,19 +1,24 @@
 """What a handler may raise, and what a worker tells a handler.
 
+BaseException
+└── Cancelled      the attempt is to stop: on request, at its time-out, or with its worker
+
 JobcastError
-├── Cancelled      the attempt is to stop: on request, at its time-out, or with its worker
 ├── Unrecoverable  trying again cannot help
 │   └── BadData    the job's data is not what its handler takes
 └── LockLost       the job is no longer ours: another worker has it, or it is gone
 """
 
+from asyncio import CancelledError
+
 from jobcast.shared.errors import JobcastError
 
 
-class Cancelled(JobcastError):
-    """Raised by every call of a context once its attempt is to stop. A handler lets it pass."""
+class Cancelled(BaseException):
+    """Raised by every call of a context once its attempt is to stop. A handler lets it pass.
 
-    code = "cancelled"
+    No ``Exception``, as asyncio's own is none: a handler that forgives each row its errors must not forgive this one.
+    """
 
     def __init__(self, reason: str = "cancelled") -> None:
         super().__init__(reason)
@@ -30,6 +35,18 @@ class BadData(Unrecoverable):
     """The job's data is not what its handler takes; the sentence says what was expected."""
 
     code = "bad-request"
+
+
+def cancelled_in(error: BaseException | None) -> Cancelled | None:
+    """The ``Cancelled`` that ended a block: itself, or out of a task group whose tasks all ended by being stopped."""
+    if isinstance(error, Cancelled):
+        return error
+    if isinstance(error, BaseExceptionGroup) and error.split((Cancelled, CancelledError))[1] is None:
+        found: BaseException | None = error.subgroup(Cancelled)
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        return found if isinstance(found, Cancelled) else None
+    return None
 
 
 class LockLost(JobcastError):

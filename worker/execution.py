@@ -8,6 +8,7 @@ from typing import Any
 
 from jobcast.worker.bridge import Bridge
 from jobcast.worker.context import Context, SyncContext
+from jobcast.worker.errors import Cancelled
 from jobcast.worker.registry import Handler
 
 
@@ -48,7 +49,7 @@ def _start_thread(handler: Handler, context: Context) -> "asyncio.Future[Any]":
         result, error = None, None
         try:
             result = _plain(handler.function(sync))
-        except Exception as raised:  # noqa: BLE001  carried to the runner, which tells it
+        except (Exception, Cancelled) as raised:  # noqa: BLE001  carried to the runner, which tells it
             error = HandlerError("the handler raised StopIteration") if isinstance(raised, StopIteration) else raised
         except BaseException as raised:  # noqa: BLE001  sys.exit() in a handler ends its attempt, not the worker
             error = HandlerError(f"the handler raised {raised!r}")

@@ -4,7 +4,7 @@
         await report.progress(40, "rendering")
         await report.complete({"pages": 12})
 
-Leaving the block completes the job, an exception fails it, ``Cancelled`` cancels it.
+Leaving the block completes the job, an exception fails it, ``Cancelled`` cancels it: also one that was caught inside.
 """
 
 import os
@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
-from jobcast.shared.errors import NotPossible, Unavailable
-from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted, encode_body
+from jobcast.shared.errors import NotPossible, Refused, Unavailable
+from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
 from jobcast.shared.journal.contract import Life, Reading
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
@@ -24,9 +24,9 @@ from jobcast.shared.redis import connect
 from jobcast.shared.settings import load
 from jobcast.shared.states import QUEUED
 from jobcast.worker.bridge import Blocking, Bridge, loop_in_thread
-from jobcast.worker.errors import Cancelled
+from jobcast.worker.errors import cancelled_in
 from jobcast.worker.reporter import Attempt, AttemptReporter, now_ms
-from jobcast.worker.values import error_text
+from jobcast.worker.values import check_carried, error_text
 
 CANCEL_CHECK: Final = 0.5
 """Seconds between two looks for a request to cancel, however often ``check_cancelled`` is called."""
@@ -52,6 +52,7 @@ class Reporter(AttemptReporter):
 
         Raises:
             BadQueueName, BadJobId, BadRequest, BadSettings: before anything reaches Redis.
+            NotPossible: the journal takes no report of this job: it belongs to another queue, say.
             Unavailable: Redis is away.
         """
         settings = load(os.environ)
@@ -68,7 +69,10 @@ class Reporter(AttemptReporter):
             try:
                 yield report
             except BaseException as error:
-                await report._leave(error)
+                try:
+                    await report._leave(error)
+                except NotPossible as refused:
+                    error.add_note(str(refused))  # what went wrong first is what the program must hear
                 raise
             else:
                 await report._leave(None)
@@ -98,11 +102,11 @@ class Reporter(AttemptReporter):
 
         Raises:
             BadRequest, PayloadTooLarge: the result cannot be an event; the job is still open.
-            NotPossible: the job is already over.
+            NotPossible: the job is already over, or it has gone on without us.
         """
         total = max(0, now_ms() - self._queued_at)
         event = JobCompleted(**self._common(), result=result, processing_time=self._elapsed(), total_time=total)
-        encode_body(event)
+        check_carried(event, result)
         await self._finish(event)
 
     async def fail(self, error: BaseException | str) -> None:
@@ -127,22 +131,28 @@ class Reporter(AttemptReporter):
             raise NotPossible(f"job {self.job_id} is already over; its end can be reported once")
         self._over = True
         self.stop.ask("the job is over")
-        await self.append(event)
+        await self._taken(event)
+
+    async def _taken(self, event: Event, *, born: int = 0) -> None:
+        """Append what must not be refused in silence."""
+        if await self.append(event, born=born) is None and self.refused is not None:
+            raise NotPossible(_sentence(self.attempt, self.refused)) from self.refused
 
     async def _begin(self, *, known: bool) -> None:
         self._began, self._queued_at = time.monotonic(), now_ms()
         # A record that is known keeps its life: only a new one is told when it was born.
         queued = JobQueued(**self._common(), name=self.attempt.name, max_attempts=self.attempt.number)
-        await self.append(queued, born=0 if known else self._queued_at)
-        await self.append(JobStarted(**self._common(), queue_to_start_time=0, worker=f"reporter:{os.getpid()}"))
+        await self._taken(queued, born=0 if known else self._queued_at)
+        await self._taken(JobStarted(**self._common(), queue_to_start_time=0, worker=f"reporter:{os.getpid()}"))
 
     async def _leave(self, error: BaseException | None) -> None:
         if self._over:
             return
-        if error is None:
+        cancelled = cancelled_in(error)
+        if cancelled is not None or (error is None and self.stop.told):
+            await self.cancelled(cancelled.reason if cancelled is not None else self.stop.reason)
+        elif error is None:
             await self.complete(None)
-        elif isinstance(error, Cancelled):
-            await self.cancelled(error.reason)
         else:
             await self.fail(error)
 
@@ -196,6 +206,16 @@ def _same(error: BaseException) -> Iterator[None]:
     except BaseException as raised:
         if raised is not error:
             raise
+
+
+def _sentence(attempt: Attempt, refused: Refused) -> str:
+    job = f"job {attempt.job_id}"
+    match refused.reason:
+        case "other-queue":
+            return f"{job} belongs to another queue than {attempt.queue}; report under another id"
+        case "stale-attempt" | "closed" | "superseded":
+            return f"{job} has gone on without this report of attempt {attempt.number}: it is {refused.state}"
+    return f"{job} cannot be reported: {refused}"
 
 
 def _next_attempt(reading: Reading) -> int:

@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from jobcast.shared import logs
 from jobcast.shared.errors import Refused, Unavailable
-from jobcast.shared.events import Event, JobLog, JobProgress, encode_body
+from jobcast.shared.events import Event, JobLog, JobProgress
 from jobcast.shared.journal.contract import Appended, Journal, Key, Writer
 from jobcast.worker.errors import Cancelled
+from jobcast.worker.supervise import PATIENCE
 from jobcast.worker.throttle import Throttle
-from jobcast.worker.values import read_line, read_progress
+from jobcast.worker.values import check_carried, read_line, read_progress
 
-PATIENCE: Final = 60.0
-"""Seconds an event that may not be lost is offered to a Redis that is away."""
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 
@@ -51,9 +50,13 @@ class Counts:
 
 @dataclass(slots=True)
 class Stop:
-    """Whether the attempt is to end, and why. Set once; the first reason stands."""
+    """Whether the attempt is to end, and why. Set once; the first reason stands.
+
+    ``told``: ``Cancelled`` was raised for it, so that a handler which returns after that has not done its work.
+    """
 
     reason: str | None = None
+    told: bool = False
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ask(self, reason: str) -> None:
@@ -64,6 +67,7 @@ class Stop:
     def check(self) -> None:
         """Raise ``Cancelled`` when the attempt is to end."""
         if self.reason is not None:
+            self.told = True
             raise Cancelled(self.reason)
 
 
@@ -74,6 +78,7 @@ class AttemptReporter:
         self.attempt = attempt
         self.stop = Stop()
         self.cancel_requested: str | None = None
+        self.refused: Refused | None = None
         self._journal = journal
         self._counts = counts or Counts()
         self._writer = Writer()
@@ -103,7 +108,9 @@ class AttemptReporter:
             eta=said.eta,
         )
         if details is not None or isinstance(value, dict):
-            encode_body(event)  # now, where the handler can hear of it; it may be sent much later
+            check_carried(
+                event, said.progress, details
+            )  # now, where the handler can hear of it; it may be sent much later
         if self._throttle.offer(event, said.stage, time.monotonic()):
             await self._flush_if_due()
         else:
@@ -232,5 +239,6 @@ class AttemptReporter:
         self.stop.ask(reason)
 
     def _refused(self, refused: Refused) -> None:
+        self.refused = refused
         self._counts.refused += 1
         _log.warning("the journal refused an event", job_id=self.attempt.job_id, reason=str(refused))

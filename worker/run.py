@@ -11,19 +11,22 @@ from typing import Any, Final
 import msgspec
 
 from jobcast.shared.errors import BadRequest, PayloadTooLarge
-from jobcast.shared.events import JobCompleted, JobQueued, JobStarted, encode_body
-from jobcast.worker import execution
+from jobcast.shared.events import JobCompleted
+from jobcast.shared.journal.contract import Reading
+from jobcast.worker import announce, execution
 from jobcast.worker.context import Context
-from jobcast.worker.errors import Cancelled, Unrecoverable
+from jobcast.worker.errors import Unrecoverable, cancelled_in
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter, now_ms
 from jobcast.worker.taken import TakenJob
-from jobcast.worker.values import error_text
+from jobcast.worker.values import check_carried, error_text
 
 CANCEL_GRACE: Final = 1.0
 """Seconds a handler has to end by itself after a request to cancel, before an async one is cancelled at its await."""
 STOP_WAIT: Final = 2.0
 """Seconds a handler that was cancelled has for its ``finally`` before it is left behind."""
+MOST_OVERTIME: Final = 600.0
+"""Seconds, at most, a handler that outlived its time-out is waited for before its job may be tried again."""
 LOST: Final = "the job was lost to another worker"
 STOPPED: Final = "the worker was stopped"
 
@@ -107,16 +110,18 @@ class Run:
     def processing_time(self) -> int:
         return round((time.monotonic() - self._began) * 1000)
 
-    async def outcome(self, handler: Handler | None, handlers: list[str], timeout: float) -> Outcome:
-        """Announce the attempt, run its handler, judge what came of it.
+    async def outcome(
+        self, handler: Handler | None, handlers: list[str], timeout: float, reading: Reading | None = None
+    ) -> Outcome:
+        """Announce the attempt, run its handler, judge what came of it; ``reading`` for any but the first attempt.
 
         Raises:
             Unavailable: the journal could not be told that it begins; the handler was not run.
         """
-        await self.reporter.append(self._queued(), born=self.job.queued_at)
+        await self.reporter.append(announce.queued(self.job, reading), born=self.job.queued_at)
         if (judged := self._before_start(handler, handlers)) is not None:
             return judged
-        await self.reporter.append(self._started())
+        await self.reporter.append(announce.started(self.job, reading, self._worker, now_ms()))
         if self.why is not None or handler is None:
             return self._stopped()
         return await self._execute(handler, handler.timeout or timeout)
@@ -134,32 +139,6 @@ class Run:
             )
         return None
 
-    def _queued(self) -> JobQueued:
-        job = self.job
-        return JobQueued(
-            job_id=job.id,
-            queue=job.queue,
-            attempt=1,
-            timestamp=job.queued_at,
-            name=job.name,
-            max_attempts=job.max_attempts,
-            delay=job.delay or None,
-            priority=job.priority or None,
-            parent_id=job.parent_id,
-        )
-
-    def _started(self) -> JobStarted:
-        job = self.job
-        waited = max(0, job.started_at - job.queued_at)
-        return JobStarted(
-            job_id=job.id,
-            queue=job.queue,
-            attempt=job.attempt,
-            timestamp=now_ms(),
-            queue_to_start_time=waited,
-            worker=self._worker,
-        )
-
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
         self.execution = running = execution.start(handler, Context(self.job.data, self.reporter))
@@ -167,12 +146,20 @@ class Run:
         if not running.done():
             self._end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")
             await self._bring_to_end(handler, running, self._began + timeout - time.monotonic())
+        if not running.done() and self.why is Why.TIMEOUT and self.job.may_retry:
+            overtime = min(timeout, MOST_OVERTIME)
+            await _first({running}, self._hurry.wait(), overtime)
+            if not running.done() and not self._hurry.is_set():
+                reason = f"{self.reporter.stop.reason} and had not stopped {STOP_WAIT + overtime:g} s later"
+                return Failed(f"TimeoutError: {reason}; it is not run a second time beside itself", final=True)
         return self._judge(running)
 
     async def _bring_to_end(self, handler: Handler, running: "asyncio.Future[Any]", left: float) -> None:
         """Give the handler its chance, then cancel it; a thread is waited for, as far as its time reaches.
 
         A cancelled job whose thread still works is not over: it says so only when the thread ends, or has overstayed.
+        One that overstayed and is to be tried again is kept, lock and all, until it ends (see ``_execute``): two
+        attempts must not run side by side. When the worker stops the thread ends with it, and it is put back at once.
         """
         if self.why is Why.CANCEL:
             grace = min(CANCEL_GRACE, left) if handler.is_async else left
@@ -183,17 +170,20 @@ class Run:
             await asyncio.wait({running}, timeout=STOP_WAIT)
 
     def _judge(self, running: "asyncio.Future[Any]") -> Outcome:
-        """A handler that returns has completed, whatever was asked meanwhile; only its time-out comes before that."""
+        """A handler that returns has completed, unless it was told before to stop, overstayed or lost its job.
+
+        One that was not told has done its work, whatever was asked meanwhile.
+        """
         error: BaseException | None = None
         if running.done():
             error = asyncio.CancelledError() if running.cancelled() else running.exception()
-            if error is None and self.why not in {Why.TIMEOUT, Why.LOST}:
+            if error is None and not self.reporter.stop.told and self.why not in {Why.TIMEOUT, Why.LOST}:
                 return self._completed(running.result())
         if self.why is not None:
             return self._stopped()
+        if (cancelled := cancelled_in(error)) is not None:
+            return Withdrawn(cancelled.reason)
         match error:
-            case Cancelled():
-                return Withdrawn(error.reason)
             case asyncio.CancelledError():
                 return Failed("CancelledError: it left the handler though nobody had asked the job to stop")
             case None:
@@ -227,7 +217,7 @@ class Run:
             total_time=max(0, now - self.job.queued_at),
         )
         try:
-            encode_body(event)
+            check_carried(event, result)
             return Completed(event, msgspec.json.decode(msgspec.json.encode(result)))
         except (PayloadTooLarge, BadRequest) as error:
             return Failed(error_text(error), final=True)

@@ -1,13 +1,14 @@
-"""Runs jobs and records how they end: BullMQ's move first, for it is the truth and checked by the lock, then the event.
+"""Runs jobs and records how their attempts end, in two places, each in the order that can be told of truly.
 
-A worker that dies between the two leaves the job finished in BullMQ and running in the journal; the other order would
-tell watchers of an end that BullMQ may refuse.
+The end of a job: BullMQ's move first, for it is the truth and checked by the lock, then the event. A worker that dies
+between the two leaves the job finished in BullMQ and running in the journal; the other order would tell watchers of an
+end that BullMQ may refuse. The end of an attempt after which the job waits for the next: the event first, under the
+lock, for once it is moved another worker may begin, and nothing of an older attempt is taken after that. A worker that
+dies between these two leaves a job that stalls, and so does wait for its next attempt.
 """
 
 import asyncio
 import random
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from jobcast.shared import logs
@@ -17,14 +18,22 @@ from jobcast.shared.journal.contract import Journal
 from jobcast.shared.names import check_job_id
 from jobcast.worker.errors import LockLost
 from jobcast.worker.registry import Registry
-from jobcast.worker.reporter import PATIENCE, Attempt, AttemptReporter, Counts, now_ms
+from jobcast.worker.reporter import Attempt, AttemptReporter, Counts, now_ms
 from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
-from jobcast.worker.supervise import jittered
+from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob, is_kept
-from jobcast.worker.values import error_text
+from jobcast.worker.values import error_text, is_number
 
-FOR_EVER_MS: Final = 10 * 365 * 24 * 3600 * 1000
-"""What stands for "as long as BullMQ keeps the job" where BullMQ was given no age."""
+FOR_EVER_MS: Final = 30 * 24 * 3600 * 1000
+"""What stands for "as long as BullMQ keeps the job" where BullMQ is to keep it for ever (``removeOnComplete: false``).
+
+Its price: Redis evicts nothing here, and a record is a few KiB, with a full history up to some 100 KiB and more. At a
+million jobs a month that is gigabytes; who keeps jobs for ever pays for them in BullMQ as well, and there for good.
+"""
+LONGEST_LIFE_MS: Final = 10 * 365 * 24 * 3600 * 1000
+"""An age that was told is honoured up to here; what is longer is a slip, and past some number Redis refuses it."""
+LONGEST_TRACE: Final = 4000
+"""Characters of a handler's trace in the log; its end says most."""
 
 _log = logs.get("runner")
 
@@ -51,7 +60,8 @@ class Runner:
         self._runs[job.token] = run
         try:
             handler = self._registry.find(job.queue, job.name)
-            outcome = await run.outcome(handler, self._registry.names(job.queue), self._timeout)
+            reading = await surely(lambda: self._journal.read(job.id)) if job.attempt > 1 else None
+            outcome = await run.outcome(handler, self._registry.names(job.queue), self._timeout, reading)
             reporter.stop.ask("the attempt is over")
             await self._record(run, outcome)
         except LockLost as error:
@@ -96,15 +106,16 @@ class Runner:
             case Withdrawn():
                 await self._withdraw(run, outcome.reason)
             case Returned():
-                await _surely(run.job.put_back)
+                await surely(run.job.hold)
                 error = f"WorkerStopped: {STOPPED}; the job waits for another"
                 await self._tell(run, self._failed(run, error, used=0, final=False))
+                await surely(run.job.put_back)
             case Lost():
                 raise LockLost(f"the lock of job {run.job.id} was gone when it was to be renewed")
 
     async def _complete(self, run: Run, outcome: Completed) -> None:
         try:
-            await _surely(lambda: run.job.complete(outcome.result))
+            await surely(lambda: run.job.complete(outcome.result))
         except (LockLost, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001  BullMQ refuses for reasons of its own: a failed child, say
@@ -114,18 +125,30 @@ class Runner:
 
     async def _fail(self, run: Run, outcome: Failed) -> None:
         job = run.job
-        if outcome.final or job.attempts_made + 1 >= job.max_attempts:
-            await _surely(lambda: job.fail(outcome.error, outcome.trace))
+        final = outcome.final or not job.may_retry
+        _log.warning(
+            "a job failed",
+            job_id=job.id,
+            queue=job.queue,
+            name=job.name,
+            attempt=job.attempt,
+            final=final,
+            error=outcome.error,
+            trace=outcome.trace[-LONGEST_TRACE:] or None,
+        )
+        if final:
+            await surely(lambda: job.fail(outcome.error, outcome.trace))
             event = self._failed(run, outcome.error, used=1, final=True)
             await self._tell(run, event, ttl=_kept_for(job.keep(completed=False)))
             return
         delay = job.retry_delay(random.random())  # noqa: S311  spreads retries, guards nothing
-        await _surely(lambda: job.retry(delay, outcome.error, outcome.trace))
+        await surely(job.hold)
         await self._tell(run, self._failed(run, outcome.error, used=1, final=False, delay=delay))
+        await surely(lambda: job.retry(delay, outcome.error, outcome.trace))
 
     async def _withdraw(self, run: Run, reason: str) -> None:
         job = run.job
-        await _surely(lambda: job.fail(f"Cancelled: {reason}", ""))
+        await surely(lambda: job.fail(f"Cancelled: {reason}", ""))
         event = JobCancelled(
             job_id=job.id, queue=job.queue, attempt=job.attempt, timestamp=now_ms(), reason=reason or None
         )
@@ -159,29 +182,18 @@ async def _can_be_told(job: TakenJob) -> bool:
         text = error_text(error)
     else:
         return True
-    await _surely(lambda: job.fail(text, ""))
+    await surely(lambda: job.fail(text, ""))
     return False
 
 
-async def _surely(move: Callable[[], Awaitable[None]]) -> None:
-    """Make a move; while Redis is away try again, for ``PATIENCE`` seconds at most."""
-    deadline = time.monotonic() + PATIENCE
-    failures = 0
-    while True:
-        try:
-            return await move()
-        except Unavailable:
-            failures += 1
-            pause = jittered(failures)
-            if time.monotonic() + pause > deadline:
-                raise
-        await asyncio.sleep(pause)
-
-
 def _kept_for(keep: Any) -> int | None:
-    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life."""
+    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life.
+
+    A count names no time, and a busy queue is through it soon: such a job is remembered for the usual life.
+    """
     if not is_kept(keep):
         return None
-    if isinstance(keep, dict) and keep.get("age") is not None:
-        return int(keep["age"]) * 1000
-    return FOR_EVER_MS
+    age, count = (keep.get("age"), keep.get("count")) if isinstance(keep, dict) else (None, keep)
+    if is_number(age):
+        return round(min(max(age, 0) * 1000, LONGEST_LIFE_MS))
+    return None if is_number(count) and count >= 0 else FOR_EVER_MS

@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from jobcast.shared import logs
 from jobcast.shared.errors import Unavailable
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
+PATIENCE: Final = 60.0
+"""Seconds for which what may not be lost is offered to a Redis that is away."""
+
+T = TypeVar("T")
 
 _log = logs.get("worker")
 
@@ -33,6 +38,21 @@ async def supervise(what: str, step: Callable[[], Awaitable[None]], stop: asynci
             failures = 0
             continue
         await wait_for_event(stop, jittered(failures))
+
+
+async def surely(call: Callable[[], Awaitable[T]]) -> T:
+    """The call's answer; while Redis is away it is made again, for ``PATIENCE`` seconds at most."""
+    deadline = time.monotonic() + PATIENCE
+    failures = 0
+    while True:
+        try:
+            return await call()
+        except Unavailable:
+            failures += 1
+            pause = jittered(failures)
+            if time.monotonic() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
 
 
 def jittered(failures: int) -> float:

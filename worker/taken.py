@@ -20,6 +20,8 @@ LONGEST_TRACE: Final = 8 * 1024
 class TakenJob:
     """One attempt of one job; times in Unix ms. ``attempt`` counts all starts, ``attempts_made`` the failures so far.
 
+    ``lock``: for how many ms its lock is taken.
+
     Every move raises ``LockLost`` when the job is no longer ours and ``Unavailable`` when Redis is away; it may then
     be made again.
     """
@@ -30,6 +32,7 @@ class TakenJob:
     token: str
     on_lost: Callable[[], None] | None = None
     moving: bool = False
+    lock: int = 30_000
     opts: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +65,11 @@ class TakenJob:
     @property
     def max_attempts(self) -> int:
         return max(1, _whole(self.opts.get("attempts")) or self.definition.attempts)
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether another attempt follows if this one fails."""
+        return self.attempts_made + 1 < self.max_attempts
 
     @property
     def queued_at(self) -> int:
@@ -107,6 +115,12 @@ class TakenJob:
         """Tell whoever runs it that the lock is gone; a move under way finds out by itself."""
         if not self.moving and self.on_lost is not None:
             self.on_lost()
+
+    async def hold(self) -> None:
+        """Make sure that the job is ours, and for as long as a lock lives."""
+        with unavailable():
+            if not await self.backend.extendLock(self.id, self.token, self.lock):
+                raise LockLost(f"the lock of job {self.id} is no longer ours")
 
     async def complete(self, result: Any) -> None:
         """Into the completed set; ``result`` must be plain JSON values."""

@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+import msgspec
+
 from jobcast.shared.errors import BadRequest
+from jobcast.shared.events import Event, encode_body
 
 LONGEST_LINE: Final = 8 * 1024
 """Bytes of UTF-8 in one log line. The journal keeps 256 events of a job: at most 2 MiB of them are lines."""
@@ -36,7 +39,8 @@ def read_progress(value: object, stage: object, details: Any, eta: object) -> Sa
     return Said(_progress(value), _percent(value), _stage(stage), details, _eta(eta))
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number; True and False are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -47,14 +51,14 @@ def _clamp(value: float) -> float | int:
 def _progress(value: object) -> Progress:
     if isinstance(value, dict):
         return value
-    if _is_number(value):
+    if is_number(value):
         return _clamp(value)
     raise BadRequest(f"expected progress as a number from 0 to 100 or an object, got {_shown(value)}")
 
 
 def _percent(value: object) -> float | int | None:
     told = value.get("percent") if isinstance(value, dict) else value
-    return _clamp(told) if _is_number(told) else None
+    return _clamp(told) if is_number(told) else None
 
 
 def _stage(stage: object) -> str | None:
@@ -66,9 +70,34 @@ def _stage(stage: object) -> str | None:
 def _eta(eta: object) -> int | None:
     if eta is None:
         return None
-    if not _is_number(eta):
+    if not is_number(eta):
         raise BadRequest(f"expected eta in milliseconds, got {_shown(eta)}")
     return round(min(max(eta, 0), LONGEST_ETA))
+
+
+def check_carried(event: Event, *values: object) -> None:
+    """Check that an event carries these of its values as they are, before anybody relies on it.
+
+    JSON has no word for NaN and infinity: the encoder writes null, and whoever reads it finds nothing wrong. Only an
+    event that holds a null can have lost one, so only then are the values walked.
+
+    Raises:
+        BadRequest, PayloadTooLarge: it cannot be recorded, or holds a number that is none.
+    """
+    if b"null" not in encode_body(event):
+        return
+    try:
+        left: list[object] = [msgspec.to_builtins(values)]
+    except TypeError:  # msgspec.Raw: JSON already, which can be written but not walked
+        return
+    while left:
+        match left.pop():
+            case float() as number if not math.isfinite(number):
+                raise BadRequest(f"{event.kind} cannot be written as JSON: it holds {number}")
+            case dict() as fields:
+                left += fields.values()
+            case list() | tuple() | set() | frozenset() as items:
+                left += items
 
 
 def read_line(line: object, level: object) -> tuple[str, str | None]:

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 import jobcast
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.events import JobFailed
 from jobcast.shared.settings import Settings
-from jobcast.worker.app import load_modules, run
+from jobcast.worker.app import run
+from jobcast.worker.modules import load_modules
 from jobcast.worker.registry import Registry
 from tests.support.processes import ChildProcess, clean_environment
 from tests.worker.conftest import Bench
@@ -134,6 +136,44 @@ def test_a_module_that_is_not_there_is_named() -> None:
         load_modules(["no.such"])
     with pytest.raises(BadSettings, match=r"without \.py"):
         load_modules(["nosuchjobs.py"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import os\n\n1 / 0\n", r"ZeroDivisionError: division by zero (<file>:3)"),
+        (
+            "import json\njson.loads('{')\n",
+            r"JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) (<file>:2)",
+        ),
+        ("x = 1\ny = (\n", "SyntaxError: '(' was never closed (<file>:2)"),
+        ("\nimport no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library' (<file>:2)"),
+        ("raise SystemExit('usage: jobs')\n", "SystemExit: usage: jobs (<file>:1)"),
+        (
+            "from jobcast import job\n\n@job('two words', 'x')\ndef go(ctx): ...\n",
+            "expected a queue name of 1 to 64 letters, digits and _ . -, got 'two words' (<file>:3)",
+        ),
+    ],
+)
+def test_a_mistake_in_a_user_s_module_is_told_as_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    (tmp_path / "brokenjobs.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadSettings) as raised:
+        load_modules(["brokenjobs"])
+    expected = words.replace("<file>", str(tmp_path / "brokenjobs.py"))
+    assert str(raised.value) == f"module brokenjobs cannot be imported: {expected}"
+
+
+def test_a_file_root_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def serve(*_: object) -> None: ...
+
+    monkeypatch.setattr("jobcast.worker.app._with_signals", serve)
+    with capture_logs() as logs:
+        run(Settings(file_roots=f"{tmp_path}:{tmp_path / 'gone'}"))
+    assert [each["root"] for each in logs if "JOBCAST_FILE_ROOTS" in each["event"]] == [str(tmp_path / "gone")]
 
 
 def test_nothing_to_do_is_an_error() -> None:

@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from jobcast import SyncContext
 from jobcast.worker.errors import BadData
-from jobcast.worker.handlers.checksum_tree import files
+from jobcast.worker.handlers.checksum_tree import Checksum
 from jobcast.worker.handlers.paths import Roots
+from jobcast.worker.handlers.walk import KEPT_OPEN, files
 from tests.worker.conftest import Bench
 from tests.worker.jobs import error_of, grown, result_of
 
@@ -77,7 +79,8 @@ def test_what_cannot_be_read_is_left_out_counted_and_logged(tmp_path: Path) -> N
         path.chmod(0o755)
     program = f"""
 import os, json
-from jobcast.worker.handlers.checksum_tree import Checksum, files
+from jobcast.worker.handlers.checksum_tree import Checksum
+from jobcast.worker.handlers.walk import files
 class Context:
     lines = []
     def log(self, line, level): self.lines.append(line)
@@ -114,6 +117,84 @@ def test_files_come_in_the_order_of_their_paths_bytes(tmp_path: Path) -> None:
         os.close(top)
     assert paths == sorted(paths)
     assert len(paths) == 7
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_tree_may_be_deeper_than_a_process_has_descriptors(tmp_path: Path) -> None:
+    """1200 levels, and names by which the whole path is longer than any the system takes."""
+    name, at = "d" * 20, os.open(tmp_path, os.O_RDONLY)
+    depth = 1200
+    for level in range(depth):
+        for leaf in ("a", "z") if level % 400 == 0 else ():
+            os.close(os.open(leaf, os.O_WRONLY | os.O_CREAT, dir_fd=at))
+        os.mkdir(name, dir_fd=at)
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(os.open("leaf", os.O_WRONLY | os.O_CREAT, dir_fd=at))
+    os.close(at)
+    top, most, paths = os.open(tmp_path, os.O_RDONLY), 0, []
+    before = descriptors()
+    try:
+        for directory, leaf, path in files(top):
+            os.stat(leaf, dir_fd=directory)
+            most = max(most, descriptors() - before)
+            paths.append(path)
+    finally:
+        os.close(top)
+        subprocess.run(["rm", "-rf", str(tmp_path / name)], check=True)  # shutil's own goes by recursion
+    assert paths == sorted(paths)
+    assert len(paths) == 7
+    assert max(path.count(b"/") for path in paths) == depth + 1
+    assert most <= KEPT_OPEN + 1
+
+
+def test_a_directory_moved_while_it_is_read_ends_the_walk(tmp_path: Path) -> None:
+    deep = tmp_path / "tree" / "/".join(["d"] * (KEPT_OPEN + 3))
+    deep.mkdir(parents=True)
+    (deep / "leaf").touch()
+    (tmp_path / "tree" / "z").touch()
+    top = os.open(tmp_path / "tree", os.O_RDONLY)
+    walk = files(top)
+    try:
+        _, _, path = next(walk)
+        inside = (tmp_path / "tree").joinpath("d", "d")
+        inside.rename(tmp_path / "elsewhere")
+        with pytest.raises(OSError, match="moved while it was read"):
+            next(walk)
+    finally:
+        os.close(top)
+    assert path.endswith(b"d/leaf")
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_tree_of_empty_files_or_directories_can_be_cancelled(tmp_path: Path, measured: bool) -> None:
+    for number in range(20):
+        (tmp_path / f"d{number}").mkdir()
+        if measured:
+            (tmp_path / f"d{number}" / "empty").touch()
+    context = Told()
+    top = os.open(tmp_path, os.O_RDONLY)
+    sum_ = Checksum(cast("SyncContext", context), 0)
+    try:
+        for each in files(top, sum_.unreadable, sum_.report):
+            sum_._reported = 0.0
+            sum_.add(*each)
+    finally:
+        os.close(top)
+    assert context.told >= (20 if measured else 1)
+
+
+class Told:
+    """A context that counts."""
+
+    told = 0
+
+    def progress(self, *_: object) -> None:
+        self.told += 1
 
 
 @pytest.mark.parametrize("path", ["/etc", "../", "link-out", "a/../../x", "", "x\0y", "y" * 5000, "/nonexistent/file"])

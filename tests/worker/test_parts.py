@@ -5,16 +5,18 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobcast.shared.errors import BadQueueName, BadRequest, BadSettings
+from jobcast.shared.events import JobCompleted
 from jobcast.worker.backoff import LONGEST_DELAY, retry_delay
 from jobcast.worker.queues import Limiter, QueueDefinition
 from jobcast.worker.registry import Registry
 from jobcast.worker.throttle import INTERVAL, Throttle
-from jobcast.worker.values import LONGEST_LINE, cut, error_text, read_line, read_progress
+from jobcast.worker.values import LONGEST_LINE, check_carried, cut, error_text, read_line, read_progress
 from tests.support.processes import REPOSITORY
 
 
@@ -158,6 +160,30 @@ def test_a_cut_text_says_how_much_is_gone(text: str, limit: int) -> None:
     assert text.startswith(kept)
     assert int(mark.removesuffix(" bytes more]")) == len(data) - len(kept.encode())
     assert len(kept.encode()) <= limit
+
+
+@dataclass
+class Point:
+    x: float
+
+
+@pytest.mark.parametrize(
+    "value", [None, "null", [None, {"a": "null"}], {"a": Point(1.5)}, (None, {1.5}), {1: None}, msgspec.Raw(b"null")]
+)
+def test_nulls_that_were_meant_are_carried(value: Any) -> None:
+    check_carried(_completed(value), value)
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, -math.inf, [[[math.inf]]], {"a": Point(math.nan)}, (1, math.nan), {math.inf}, {"a": [math.nan]}]
+)
+def test_numbers_that_are_none_are_not_carried(value: Any) -> None:
+    with pytest.raises(BadRequest, match=r"job-completed cannot be written as JSON: it holds (nan|-?inf)"):
+        check_carried(_completed(value), value)
+
+
+def _completed(result: Any) -> JobCompleted:
+    return JobCompleted(job_id="j", queue="q", attempt=1, timestamp=1, result=result, processing_time=1, total_time=1)
 
 
 def test_a_line_is_text_and_bounded() -> None:

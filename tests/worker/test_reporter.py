@@ -1,6 +1,7 @@
 """The reporter: what reaches the journal, in which order; and the one for programs of other people."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -69,6 +70,11 @@ async def test_what_cannot_be_json_is_told_to_the_handler_at_once() -> None:
         await reporter.progress(2, details=object())
     with pytest.raises(BadRequest):
         await reporter.progress({"a": {1, object()}})
+    for broken in (math.nan, math.inf):
+        with pytest.raises(BadRequest, match=r"job-progress cannot be written as JSON: it holds (nan|inf)"):
+            await reporter.progress({"loss": broken})
+        with pytest.raises(BadRequest):
+            await reporter.progress(2, details=[{"loss": (1, broken)}])
     with pytest.raises(PayloadTooLarge):
         await reporter.progress(2, details="x" * 70_000)
     assert await _said(journal) == [1]
@@ -187,6 +193,45 @@ async def test_a_result_that_does_not_fit_fails_the_job_that_gave_it(bench: Benc
     last = (await bench.events("r1"))[-1]
     assert isinstance(last, JobFailed)
     assert last.error.startswith("PayloadTooLarge: ")
+
+
+async def test_a_job_of_another_queue_cannot_be_reported(bench: Bench) -> None:
+    theirs = Reporter.connect(bench.url, queue="theirs", name="monthly", job_id="r1")
+    await theirs.__aenter__()
+    before = await bench.kinds("r1")
+    with pytest.raises(NotPossible, match="job r1 belongs to another queue than ours; report under another id"):
+        async with Reporter.connect(bench.url, queue="ours", name="monthly", job_id="r1"):
+            raise AssertionError("it began")
+    assert await bench.kinds("r1") == before
+    await theirs.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("how", ["complete", "leave", "raise"])
+async def test_a_job_that_went_on_without_us_says_so_at_its_end(bench: Bench, how: str) -> None:
+    async def report_it() -> None:
+        async with Reporter.connect(bench.url, queue="reports", name="monthly", job_id="r1") as report:
+            common: dict[str, Any] = {"job_id": "r1", "queue": "reports", "attempt": 2, "timestamp": 1}
+            await bench.journal.append(JobStarted(**common, queue_to_start_time=0, worker="other"))
+            if how == "complete":
+                await report.complete()
+            if how == "raise":
+                raise ValueError("no paper")
+
+    words = "job r1 has gone on without this report of attempt 1: it is active"
+    with pytest.raises(ValueError if how == "raise" else NotPossible) as raised:
+        await report_it()
+    assert (raised.value.__notes__ if how == "raise" else [str(raised.value)]) == [words]
+    assert (await bench.events("r1"))[-1].attempt == 2
+
+
+async def test_a_result_that_holds_no_number_is_refused_and_the_job_is_still_open(bench: Bench) -> None:
+    async with Reporter.connect(bench.url, queue="reports", name="monthly", job_id="r1") as report:
+        with pytest.raises(BadRequest, match="it holds nan"):
+            await report.complete({"mean": math.nan, "none": None})
+        await report.complete({"mean": None})
+    last = (await bench.events("r1"))[-1]
+    assert isinstance(last, JobCompleted)
+    assert last.result == {"mean": None}
 
 
 async def test_odd_names_are_refused_before_redis() -> None:

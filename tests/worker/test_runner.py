@@ -1,11 +1,14 @@
 """What becomes of a job, told by the journal and by BullMQ alike."""
 
 import asyncio
+import math
 import threading
 import time
 from typing import Any
 
 import pytest
+from bullmq import Queue
+from structlog.testing import capture_logs
 
 from jobcast import Context, SyncContext, Unrecoverable
 from jobcast.shared.events import JobCompleted, JobFailed, JobLog, JobProgress, JobQueued, JobStarted
@@ -103,7 +106,7 @@ async def test_a_job_nobody_handles_fails_and_names_those_that_are_handled(bench
     assert last.error == "UnknownHandler: no handler for job 'gone' of queue 'work'; there are: go"
 
 
-@pytest.mark.parametrize("result", ["x" * 70_000, object()])
+@pytest.mark.parametrize("result", ["x" * 70_000, object(), math.nan, {"a": [1, {"mean": -math.inf}]}])
 async def test_a_result_no_event_can_carry_fails_the_job_for_good(bench: Bench, result: object) -> None:
     @bench.handler()
     async def go(_: Context) -> object:
@@ -178,18 +181,44 @@ async def test_a_retry_by_hand_is_a_new_attempt_of_the_same_job(bench: Bench) ->
     assert (completed.attempt, completed.result) == (2, 2)
 
 
-async def test_a_record_lives_as_long_as_bullmq_keeps_the_job(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("keep", "days"),
+    [
+        (True, 1), (False, 30), (5, 1), ({"count": 5}, 1), ({"age": 60}, 1), ({"age": 3 * 86400, "count": 5}, 3),
+        ({}, 30), (-1, 30), ({"age": 10**15}, 3650),
+    ],
+)  # fmt: skip
+async def test_a_record_lives_as_long_as_bullmq_keeps_the_job(bench: Bench, keep: Any, days: int) -> None:
+    """A count names no time: under a policy that evicts nothing, ten years for each would fill Redis."""
+
     @bench.handler()
     async def go(_: Context) -> None: ...
 
-    usual = await bench.submit(remove_on_complete=True)
-    long = await bench.submit(remove_on_complete=False)
+    queue = Queue("work", {"connection": bench.client})
+    job = await queue.add("go", {}, {"removeOnComplete": keep})
     async with bench.worker():
-        await bench.ended(usual)
-        await bench.ended(long)
+        await bench.ended(job.id)
     day = 24 * 3600 * 1000
-    assert day - 10_000 < await bench.commands.pttl(f"jobcast:{{{usual}}}:state") <= day
-    assert await bench.commands.pttl(f"jobcast:{{{long}}}:state") > 365 * day
+    assert days * day - 10_000 < await bench.commands.pttl(f"jobcast:{{{job.id}}}:state") <= days * day
+
+
+async def test_a_failing_handler_is_told_in_the_log(bench: Bench) -> None:
+    @bench.handler()
+    async def go(_: Context) -> None:
+        raise ValueError("x" * 9000)
+
+    with capture_logs() as logs:
+        job_id = await bench.submit(attempts=2)
+        async with bench.worker():
+            await bench.ended(job_id)
+    told = [each for each in logs if each["event"] == "a job failed"]
+    assert [(each["attempt"], each["final"], each["log_level"]) for each in told] == [
+        (1, False, "warning"), (2, True, "warning"),
+    ]  # fmt: skip
+    assert (told[0]["job_id"], told[0]["queue"], told[0]["name"]) == (job_id, "work", "go")
+    assert told[0]["error"].startswith("ValueError: xxx")
+    assert told[0]["trace"].endswith("xxx\n")
+    assert len(told[0]["trace"]) <= 4000
 
 
 async def test_progress_travels_by_the_journal_alone_and_never_pushes_an_end_out(bench: Bench) -> None:

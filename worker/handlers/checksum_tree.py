@@ -6,11 +6,12 @@ The digest is the SHA-256 of the lines of ``sha256sum`` in the order of the path
 left out, as ``sha256sum`` leaves them out; each is a log line.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,11 +20,11 @@ import msgspec
 from jobcast.worker.context import SyncContext
 from jobcast.worker.handlers.data import read_data
 from jobcast.worker.handlers.paths import FILE_FLAGS, Roots
+from jobcast.worker.handlers.walk import files
 
 CHUNK: Final = 1024 * 1024
 REPORT_EVERY: Final = 0.1
 """Seconds between two reports; each costs a switch to the event loop and back."""
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +41,7 @@ def handler(roots: Roots) -> Callable[[SyncContext], dict[str, Any]]:
         top = place.open_directory()
         try:
             sum_ = Checksum(context, total=_measure(context, top))
-            for directory, name, path in files(top, sum_.unreadable):
+            for directory, name, path in files(top, sum_.unreadable, sum_.report):
                 sum_.add(directory, name, path)
         finally:
             os.close(top)
@@ -74,6 +75,7 @@ class Checksum:
         if digest is not None:
             self.files += 1
             self._digest.update(line(digest, path))
+        self.report()  # an empty file is none too few to look whether to stop
 
     def unreadable(self, path: bytes, error: OSError) -> None:
         self.refused += 1
@@ -89,12 +91,13 @@ class Checksum:
             while size := os.readv(descriptor, [self._buffer]):
                 digest.update(self._buffer[:size])
                 self.read += size
-                self._report()
+                self.report()
             return digest.hexdigest()
         finally:
             os.close(descriptor)
 
-    def _report(self) -> None:
+    def report(self) -> None:
+        """Say how far it is, now and then, and hear whether to stop."""
         now = time.monotonic()
         if now - self._reported >= REPORT_EVERY:
             self._reported = now
@@ -117,52 +120,19 @@ def line(digest: str, path: bytes) -> bytes:
     return mark + digest.encode() + b"  " + escaped + b"\n"
 
 
-def files(
-    top: int, unreadable: Callable[[bytes, OSError], None] | None = None, prefix: bytes = b"./"
-) -> Iterator[tuple[int, str, bytes]]:
-    """Each regular file below, as its directory's descriptor, its name and its path, in the order of the paths' bytes.
-
-    Links are not followed. Within a directory a subdirectory sorts as its name and a slash: that is the order of whole
-    paths, so that no more than one directory's names are held for each level.
-    """
-    for key, entry in _entries(top):
-        if not key.endswith(b"/"):
-            yield top, entry.name, prefix + key
-            continue
-        try:
-            below = os.open(entry.name, _DIRECTORY, dir_fd=top)
-        except OSError as error:
-            if unreadable is not None:
-                unreadable(prefix + key, error)
-            continue
-        try:
-            yield from files(below, unreadable, prefix + key)
-        finally:
-            os.close(below)
-
-
-def _entries(directory: int) -> list[tuple[bytes, "os.DirEntry[str]"]]:
-    found = []
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                found.append((os.fsencode(entry.name) + b"/", entry))
-            elif entry.is_file(follow_symlinks=False):
-                found.append((os.fsencode(entry.name), entry))
-    found.sort(key=lambda each: each[0])
-    return found
-
-
 def _measure(context: SyncContext, top: int) -> int:
     """Bytes to be read, as far as the files' sizes tell."""
     context.progress(0, "counting")
     total, looked = 0, time.monotonic()
-    for directory, name, _ in files(top):
-        try:
-            total += os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
-        except OSError:
-            continue  # gone since; the hashing tells
+
+    def look() -> None:
+        nonlocal looked
         if time.monotonic() - looked >= REPORT_EVERY:
             looked = time.monotonic()
             context.check_cancelled()
+
+    for directory, name, _ in files(top, look=look):
+        look()
+        with contextlib.suppress(OSError):  # gone since; the hashing tells
+            total += os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
     return total

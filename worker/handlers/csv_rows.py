@@ -15,6 +15,15 @@ LONGEST_ROW: Final = 1024 * 1024
 """Bytes of one row over several lines: how far an open quote is followed."""
 
 
+_WORDS: Final = {
+    "unexpected end of data": "a quote is opened and not closed",
+    "new-line character seen in unquoted field - do you need to open the file with newline=''?": (
+        "a carriage return stands alone within the line"
+    ),
+}
+"""What the reader says to programmers, said to whoever has the file."""
+
+
 class Row(NamedTuple):
     """``line`` is the number of its first line, from 1."""
 
@@ -47,6 +56,8 @@ class Rows:
     """
 
     def __init__(self, file: BinaryIO, delimiter: str) -> None:
+        # The reader's own limit is 128 KiB for a field, the whole process over: it is only ever raised.
+        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
         self.offset = 0
         self.width: int | None = None
         self._file = file
@@ -66,7 +77,7 @@ class Rows:
             except StopIteration:
                 return
             except (csv.Error, _BadLine) as error:
-                yield self._reject(str(error))
+                yield self._reject(_WORDS.get(str(error), str(error)))
                 continue
             if self.width is not None and fields and len(fields) != self.width:
                 yield self._rejected(f"expected {self.width} fields, got {len(fields)}", self._taken)

@@ -4,13 +4,11 @@ One transaction replaces the table and its rejects whole. A job that is tried ag
 another worker, so never doubles a row and never leaves half a table. A table that no import made is not touched.
 """
 
-import contextlib
 import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -19,6 +17,7 @@ from jobcast.worker.context import SyncContext
 from jobcast.worker.errors import BadData, Unrecoverable
 from jobcast.worker.handlers.csv_rows import Reject, Row, Rows
 from jobcast.worker.handlers.data import read_data
+from jobcast.worker.handlers.database import transaction
 from jobcast.worker.handlers.paths import Roots
 
 BATCH: Final = 1000
@@ -26,7 +25,6 @@ MOST_COLUMNS: Final = 500
 LONGEST_COLUMN: Final = 200
 MOST_LINES: Final = 100
 """Rejects that are told one by one as log lines; of the rest only the number. All stand in the rejects table."""
-BUSY_WAIT: Final = 5.0
 _TABLE: Final = re.compile(r"(?!sqlite_|jobcast_imports$)[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII | re.IGNORECASE)
 
 
@@ -48,7 +46,7 @@ def handler(roots: Roots) -> Callable[[SyncContext], dict[str, Any]]:
         source, database = roots.locate(wanted.path), roots.locate(wanted.database)
         if source.path == database.path:
             raise BadData("expected path and database to be two files, got one")
-        with open(source.open_file(), "rb") as file, _transaction(database.path) as connection:  # noqa: PTH123  a descriptor
+        with open(source.open_file(), "rb") as file, transaction(database, context) as connection:  # noqa: PTH123  a descriptor
             return Import(context, connection, wanted, file).run()
 
     return import_csv
@@ -153,25 +151,3 @@ def columns(header: Sequence[str]) -> list[str]:
 def quoted(name: str) -> str:
     """A name as SQL takes it, whatever it holds."""
     return '"' + name.replace('"', '""') + '"'
-
-
-@contextlib.contextmanager
-def _transaction(path: Path) -> Iterator[sqlite3.Connection]:
-    """One transaction: committed when the block is left in peace, else as if nothing had been."""
-    try:
-        connection = sqlite3.connect(path, timeout=BUSY_WAIT, isolation_level=None)
-    except sqlite3.OperationalError as error:
-        raise BadData(f"expected a database that can be opened, got {path.name!r}: {error}") from error
-    with contextlib.closing(connection):
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise BadData(f"expected {path.name!r} to be an SQLite database: {error}") from error
-        try:
-            yield connection
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()

@@ -6,6 +6,7 @@ between the look and the open gets an error, not a file from elsewhere.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final
 from jobcast.worker.errors import BadData
 
 LONGEST_PATH: Final = 4096
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not to wait for a writer, should a pipe stand where a file was.
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -49,11 +50,23 @@ class Place:
         try:
             above = _descend(self.root, self.parts[:-1])
             try:
-                return os.open(self.parts[-1], FILE_FLAGS, dir_fd=above)
+                descriptor = os.open(self.parts[-1], FILE_FLAGS, dir_fd=above)
             finally:
                 os.close(above)
+            mode = os.fstat(descriptor).st_mode
         except OSError as error:
             raise BadData(f"expected a file that can be read, got {self.shown!r}: {error.strerror}") from error
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            raise BadData(f"expected a file, got {kind_of(mode)} {self.shown!r}")
+        return descriptor
+
+
+def kind_of(mode: int) -> str:
+    """What stands where a file was expected, in words."""
+    if stat.S_ISDIR(mode):
+        return "the directory"
+    return "the pipe" if stat.S_ISFIFO(mode) else "the device or socket"
 
 
 class Roots:
@@ -87,7 +100,7 @@ def _descend(root: Path, parts: Sequence[str]) -> int:
     current = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in parts:
         try:
-            below = os.open(part, _DIRECTORY, dir_fd=current)
+            below = os.open(part, DIRECTORY_FLAGS, dir_fd=current)
         finally:
             os.close(current)
         current = below

@@ -1,0 +1,40 @@
+"""What a worker asks of Redis and of its own connections to it."""
+
+import asyncio
+
+from redis.asyncio.connection import Connection
+from redis.crc import key_slot
+
+from jobcast import Context
+from jobcast.shared import keys
+from jobcast.shared.keys import Keys
+from tests.worker.conftest import Bench
+
+
+async def test_the_worker_talks_over_many_connections_read_by_hiredis(bench: Bench) -> None:
+    """Trap 28: on one connection, read in Python, a process is through a third of the jobs."""
+    together = asyncio.Barrier(8)
+
+    @bench.handler()
+    async def go(ctx: Context) -> None:
+        async with together:
+            await asyncio.gather(*(ctx.log("a line") for _ in range(4)))
+
+    jobs = [await bench.submit() for _ in range(8)]
+    async with bench.worker(concurrency=8):
+        for job_id in jobs:
+            await bench.ended(job_id)
+        names = [each["name"] for each in await bench.commands.client_list()]
+    assert names.count("jobcast-worker") >= 3
+    assert names.count("jobcast-journal") >= 3
+    assert "Hiredis" in type(Connection()._parser).__name__
+
+
+def test_one_append_touches_keys_of_several_slots() -> None:
+    """Trap 26: BullMQ's bulk and flow calls fail on a cluster; so would the journal, and it says so."""
+    names = Keys()
+    touched = [names.state("j1"), names.history("j1"), names.queue_index("work"), names.queues()]
+    slots = [key_slot(name.encode()) for name in touched]
+    assert slots[0] == slots[1]
+    assert len(set(slots)) > 1
+    assert "not\nclustered" in (keys.__doc__ or "")
