@@ -60,7 +60,9 @@ class SyncContext(Blocking, About):
     """For plain functions, which run in a thread: the same calls, blocking.
 
     A thread cannot be stopped from outside: it hears of a cancel or a time-out at its next call here, so a handler
-    that computes for long calls ``check_cancelled`` now and then.
+    that computes for long calls ``check_cancelled`` now and then. After a time-out its job is held until it ends, so
+    that no second attempt runs beside the first: for as long as the time-out once more, at most ten minutes. One that
+    still has not ended by then fails for good.
     """
 
     def __init__(self, bridge: Bridge, context: Context) -> None:

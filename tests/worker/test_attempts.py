@@ -9,6 +9,7 @@ from bullmq import Job, Queue
 
 from jobcast import Context, Unrecoverable
 from jobcast.shared.events import Event, JobFailed, JobQueued, JobStarted
+from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.options import Backoff
 from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.taken import TakenJob
@@ -28,15 +29,25 @@ def starts(events: list[Event]) -> list[JobStarted]:
     return [event for event in events if isinstance(event, JobStarted)]
 
 
-async def test_an_attempt_is_told_to_have_failed_before_the_next_begins(bench: Bench, refused: list[str]) -> None:
-    """The second worker is waiting for whatever the first puts back."""
+async def test_an_attempt_is_told_to_have_failed_before_the_next_begins(
+    bench: Bench, refused: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second worker is waiting for whatever the first puts back, and news of a failure is slow."""
+    append = RedisJournal.append
+
+    async def late(journal: RedisJournal, event: Event, **how: Any) -> Any:
+        if isinstance(event, JobFailed):
+            await asyncio.sleep(0.02)
+        return await append(journal, event, **how)
+
+    monkeypatch.setattr(RedisJournal, "append", late)
 
     @bench.handler()
     async def go(ctx: Context) -> None:
         if ctx.attempt < 4:
             raise ValueError(ctx.attempt)
 
-    jobs = [await bench.submit(attempts=4) for _ in range(40)]
+    jobs = [await bench.submit(attempts=4) for _ in range(12)]
     async with bench.worker(concurrency=8), bench.worker(concurrency=8):
         for job_id in jobs:
             events = await bench.ended(job_id)

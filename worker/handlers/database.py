@@ -14,7 +14,6 @@ BUSY_STEP: Final = 0.25
 """Seconds of one wait for a database that somebody else holds; between two of them the job looks whether to stop."""
 WAITING: Final = "waiting for the database"
 
-
 _File = tuple[int, int]
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _NEVER: Final = {
