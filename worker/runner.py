@@ -14,7 +14,7 @@ from typing import Any, Final
 from jobcast.shared import logs
 from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
-from jobcast.shared.journal.contract import Journal
+from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
 from jobcast.worker.errors import LockLost
 from jobcast.worker.registry import Registry
@@ -143,7 +143,9 @@ class Runner:
             return
         delay = job.retry_delay(random.random())  # noqa: S311  spreads retries, guards nothing
         await surely(job.hold)
-        await self._tell(run, self._failed(run, outcome.error, used=1, final=False, delay=delay))
+        # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
+        ttl = delay + DAY_MS if delay else None
+        await self._tell(run, self._failed(run, outcome.error, used=1, final=False, delay=delay), ttl=ttl)
         await surely(lambda: job.retry(delay, outcome.error, outcome.trace))
 
     async def _withdraw(self, run: Run, reason: str) -> None:

@@ -9,7 +9,9 @@ from bullmq import Job, Queue
 
 from jobcast import Context, Unrecoverable
 from jobcast.shared.events import Event, JobFailed, JobQueued, JobStarted
+from jobcast.shared.journal.contract import DAY_MS
 from jobcast.shared.journal.redis import RedisJournal
+from jobcast.shared.keys import Keys
 from jobcast.shared.options import Backoff
 from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.taken import TakenJob
@@ -196,3 +198,14 @@ async def test_a_job_that_waits_for_a_worker_is_said_to_have_waited(bench: Bench
     first, second = starts(await bench.events(job_id))
     assert first.queue_to_start_time >= 400
     assert 300 <= second.queue_to_start_time <= (time.monotonic() - asked) * 1000
+
+
+async def test_a_job_that_waits_long_for_its_next_try_is_not_forgotten(bench: Bench) -> None:
+    @bench.handler()
+    async def go(_: Context) -> None:
+        raise ValueError
+
+    job_id = await bench.submit(attempts=2, backoff=Backoff("fixed", delay=DAY_MS))
+    async with bench.worker():
+        await bench.seen(job_id, "job-failed")
+        assert await bench.commands.pttl(Keys().state(job_id)) > DAY_MS
