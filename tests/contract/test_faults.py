@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -122,18 +123,22 @@ async def test_while_memory_runs_out_every_ok_has_its_record(server: RedisServer
 async def test_a_replica_takes_no_event(start: Start) -> None:
     server = start(repl_diskless_sync_delay="0")
     replica = start(replicaof=f"127.0.0.1 {server.port}")
-    first, second = connect(server.url, name="faults"), connect(replica.url, name="faults")
-    with replica.client() as behind:
-        await wait_until(lambda: behind.info("replication")["master_link_status"] == "up", 10, "the replica")
-    await bring(RedisJournal(first), "j", "active")
-    journal = RedisJournal(second)
-    for event in (progress("j"), queued("new")):
-        with pytest.raises(Unavailable, match="nothing was recorded"):
-            await journal.append(event)
-    with pytest.raises(Unavailable):
-        await journal.request_cancel("j", "why")
-    await first.aclose()
-    await second.aclose()
+    async with AsyncExitStack() as stack:
+        first, second = connect(server.url, name="faults"), connect(replica.url, name="faults")
+        stack.push_async_callback(first.aclose)
+        stack.push_async_callback(second.aclose)
+        await bring(RedisJournal(first), "j", "active")
+        journal = RedisJournal(second)
+
+        async def replicated() -> bool:
+            return (await journal.read("j")).fields.get("state") == b"active"
+
+        await wait_until(replicated, 10, "the job to reach the replica")
+        for event in (progress("j"), queued("new")):
+            with pytest.raises(Unavailable, match="nothing was recorded"):
+                await journal.append(event)
+        with pytest.raises(Unavailable):
+            await journal.request_cancel("j", "why")
 
 
 @pytest.mark.parametrize(("name", "value"), [("min-replicas-to-write", "1"), ("requirepass", "long-and-secret")])
