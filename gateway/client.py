@@ -13,6 +13,7 @@ from jobcast.gateway.sinks import JobSink, QueueSink
 from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Message
 from jobcast.shared import logs
+from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import TooManySubscriptions, Unavailable
 from jobcast.shared.journal.contract import Reading
 from jobcast.shared.position import Position
@@ -49,6 +50,10 @@ class Client:
         hub.metrics.clients.labels(door).inc()
 
     # What a door calls.
+
+    def greet(self) -> None:
+        """The first thing a client is told, by every door that can say it."""
+        self.say("connected", {"message": "connected", "clientId": self.id, "timestamp": now_ms()})
 
     def say(self, name: str, payload: Any) -> None:
         """Send an answer that is no event; a client that does not read its answers is closed as slow."""

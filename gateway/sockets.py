@@ -6,7 +6,6 @@ Engine.IO as they are, behind the packet type and the namespace.
 
 import asyncio
 import contextlib
-import time
 from typing import Any, Final
 
 import orjson
@@ -91,9 +90,7 @@ class Sockets:
             client = self._clients.open("socket.io")
         except Unavailable as error:
             raise socketio.exceptions.ConnectionRefusedError(error.to_dict()) from error
-        client.say(
-            "connected", {"message": "connected", "clientId": client.id, "timestamp": time.time_ns() // 1_000_000}
-        )
+        client.greet()
         # The pump's first step comes after the CONNECT packet: nothing between here and that packet gives up the loop.
         pump = asyncio.create_task(self._pump(sid, namespace, client), name=f"pump-{client.id}")
         self._connected[sid] = (client, pump)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any, Final
 
@@ -75,9 +74,7 @@ class Streams:
         except Unavailable as error:
             await websocket.close(TRY_AGAIN_LATER, str(error)[:120])
             return
-        client.say(
-            "connected", {"message": "connected", "clientId": client.id, "timestamp": time.time_ns() // 1_000_000}
-        )
+        client.greet()
         async with asyncio.TaskGroup() as group:
             pump = group.create_task(_pump(websocket, client, self._clients.pace), name=f"pump-{client.id}")
             calls = group.create_task(self._take_calls(websocket, client), name=f"calls-{client.id}")

@@ -5,7 +5,6 @@ A job lives in two records: BullMQ's (what is to be run) and the journal (what h
 one that knows nothing of the journal, leaves no hole.
 """
 
-import time
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, Final
 from bullmq import Job, Queue
 from redis.asyncio import Redis
 
+from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import BadJobId, BadRequest, NotPossible, Refused, UnknownJob
 from jobcast.shared.events import Event, JobCancelled, JobQueued
 from jobcast.shared.journal.contract import DAY_MS, Journal, Reading, Writer
@@ -36,10 +36,6 @@ class Submitted:
 
     job_id: str
     fresh: bool
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class JobQueues:

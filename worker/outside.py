@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import NotPossible, Refused, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
 from jobcast.shared.journal.contract import Life, Reading
@@ -25,7 +26,7 @@ from jobcast.shared.settings import load
 from jobcast.shared.states import QUEUED
 from jobcast.worker.bridge import Blocking, Bridge, loop_in_thread
 from jobcast.worker.errors import cancelled_in
-from jobcast.worker.reporter import Attempt, AttemptReporter, now_ms
+from jobcast.worker.reporter import Attempt, AttemptReporter
 from jobcast.worker.values import check_carried, error_text
 
 CANCEL_CHECK: Final = 0.5

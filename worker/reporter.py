@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jobcast.shared import logs
+from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import Refused, Unavailable
 from jobcast.shared.events import Event, JobLog, JobProgress
 from jobcast.shared.journal.contract import Appended, Journal, Key, Writer
@@ -23,10 +24,6 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 
 _log = logs.get("reporter")
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import BadRequest, PayloadTooLarge
 from jobcast.shared.events import JobCompleted
 from jobcast.shared.journal.contract import Reading
@@ -17,7 +18,7 @@ from jobcast.worker import announce, execution
 from jobcast.worker.context import Context
 from jobcast.worker.errors import Unrecoverable, cancelled_in
 from jobcast.worker.registry import Handler
-from jobcast.worker.reporter import AttemptReporter, now_ms
+from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.values import check_carried, error_text
 

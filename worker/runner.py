@@ -12,13 +12,14 @@ import random
 from typing import Any, Final
 
 from jobcast.shared import logs
+from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
 from jobcast.worker.errors import LockLost
 from jobcast.worker.registry import Registry
-from jobcast.worker.reporter import Attempt, AttemptReporter, Counts, now_ms
+from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
 from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
 from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob, is_kept

@@ -1,11 +1,11 @@
 """A job this worker has taken: what BullMQ says of it, and the moves that end its attempt, each checked by its lock."""
 
 import json
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from jobcast.shared.clock import now_ms
 from jobcast.shared.redis import unavailable
 from jobcast.worker.backoff import Kind, retry_delay
 from jobcast.worker.errors import LockLost
@@ -77,7 +77,7 @@ class TakenJob:
 
     @property
     def started_at(self) -> int:
-        return int(self.raw.processedOn or time.time_ns() // 1_000_000)
+        return int(self.raw.processedOn or now_ms())
 
     @property
     def delay(self) -> int:
@@ -141,7 +141,7 @@ class TakenJob:
         """Back into the queue after ``delay`` ms; one attempt is used up."""
         options = {"fieldsToUpdate": self._fields(error, trace)}
         if delay > 0:
-            now = time.time_ns() // 1_000_000
+            now = now_ms()
             await self._move(
                 lambda: self.backend.moveToDelayed(self.id, now, delay, self.token, options), _QUEUED, None
             )
@@ -151,7 +151,7 @@ class TakenJob:
 
     async def put_back(self) -> None:
         """Back into the queue, at once, as if it had not been taken: no attempt is used up."""
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         await self._move(
             lambda: self.backend.moveToDelayed(self.id, now, 0, self.token, {"skipAttempt": True}),
             _QUEUED,
