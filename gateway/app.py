@@ -2,35 +2,35 @@
 
 import asyncio
 import contextlib
-import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobcast.gateway.calls import Calls
-from jobcast.gateway.doors import Clients, Pace
+from jobcast.gateway.doors import Clients
+from jobcast.gateway.engine import serving
+from jobcast.gateway.engine.house import House
+from jobcast.gateway.engine.limits import Limits
+from jobcast.gateway.engine.serving import Server, listen
 from jobcast.gateway.feed import Feed
-from jobcast.gateway.guard import LOOPBACK, Guard
+from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.routes import JsonResponse, Routes
-from jobcast.gateway.sockets import LARGEST_PACKET, PATHS, Sockets
-from jobcast.gateway.streams import Streams
+from jobcast.gateway.sockets import PATHS, Sockets
+from jobcast.gateway.streams import PlainWebSockets, Streams
 from jobcast.shared import logs
-from jobcast.shared.errors import BadSettings, JobcastError
+from jobcast.shared.errors import JobcastError
 from jobcast.shared.journal import Life, RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.queue import JobQueues
@@ -43,6 +43,7 @@ STATUS: Final = {
     "bad-queue-name": 400,
     "unknown-job": 404,
     "payload-too-large": 413,
+    "rate-limited": 429,
     "too-many-subscriptions": 429,
     "unavailable": 503,
 }
@@ -61,32 +62,34 @@ log = logs.get("gateway")
 
 
 class Gateway:
-    """An ASGI application. :meth:`stop` may be called before the server closes its connections."""
+    """An ASGI application, and ``house``, which its server's connections come into."""
 
-    def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         keys = Keys(settings.key_prefix)
+        self._settings = settings
         self._commands = connect(settings.redis_url, name="jobcast-gateway")
         self._bullmq = connect_for_bullmq(settings.redis_url, name="jobcast-gateway-queues", blocking=False)
         journal = RedisJournal(self._commands, keys, Life(settings.history, int(settings.life * 1000)))
-        metrics = Metrics()
+        self.metrics = metrics = Metrics()
         hub = Hub(journal, keys, metrics)
         self.feed = hub.feed = Feed(self._commands, deliver=hub.deliver, suspect=hub.suspect)
         queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix)
         self.clients = Clients(
-            hub, most=settings.max_connections, most_subscriptions=settings.max_subscriptions, pace=pace
+            hub,
+            most=settings.max_connections,
+            most_subscriptions=settings.max_subscriptions,
+            calls=settings.max_calls,
         )
-        calls = Calls(queues)
-        self._sockets = Sockets(self.clients, calls)
+        calls, limits = Calls(queues), limits_of(settings)
+        self._sockets = Sockets(self.clients, calls, limits)
         self._routes = Routes(journal, queues, metrics, self.feed)
-        streams = Streams(self.clients, calls)
-        self._app = self._build(settings, streams, metrics)
+        guard = _guard(settings)
+        doors = {**dict.fromkeys(PATHS, self._sockets.engine), "/ws": PlainWebSockets(self.clients, calls)}
+        self.house = House(limits, guard, metrics, doors)
+        self._app = self._build(settings, Streams(self.clients, settings.heartbeat), guard)
 
-    def _build(self, settings: Settings, streams: Streams, metrics: Metrics) -> ASGIApp:
-        origins = _words(settings.origins)
-        # On a loopback address any other name was rebound to it; elsewhere only the operator knows its names. The
-        # loopback names are always among them: health checks use them, and nobody can rebind an address.
-        named = _words(settings.hosts)
-        hosts = {*named, *LOOPBACK} if named or settings.host in LOOPBACK else ()
+    def _build(self, settings: Settings, streams: Streams, guard: Guard) -> ASGIApp:
+        metrics, origins = self.metrics, _words(settings.origins)
 
         async def refuse(_request: Request, error: Exception) -> Response:
             assert isinstance(error, JobcastError)
@@ -99,13 +102,12 @@ class Gateway:
                 Route("/api/v1/jobs/{job_id}/events", streams.job_events, methods=["GET"]),
                 Route("/api/v1/queues/{queue}/events", streams.queue_events, methods=["GET"]),
                 *self._routes.table(),
-                WebSocketRoute("/ws", streams.websocket),
                 Route("/", _page, methods=["GET"]),
                 Mount("/dashboard", _Assets(directory=DASHBOARD)),
             ],
             exception_handlers={JobcastError: refuse, HTTPException: _http_error, Exception: _broken},
             middleware=[
-                Middleware(Guard, origins=origins, hosts=hosts),
+                Middleware(GuardedApp, guard=guard),
                 Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]),
                 Middleware(_SocketIo, sockets=self._sockets),
             ],
@@ -115,13 +117,25 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
+    async def drain(self) -> None:
+        """Not ready first, then let the clients go one by one; each may resume on another gateway by position."""
+        self._stopping()
+        # The last fifth is for whoever is slow to leave.
+        await self.clients.drain(self._settings.drain * 0.8)
+
     def stop(self) -> None:
-        """Not ready first, then let the clients go; each may resume on another gateway by position."""
-        self._routes.stopping = True
+        """Let everybody go now."""
+        self._stopping()
         self.clients.stop()
+
+    def _stopping(self) -> None:
+        self._routes.stopping = True
+        self._sockets.engine.stopping = True
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self.house.start()
+        self._sockets.engine.use(self.house.wheel)
         async with asyncio.TaskGroup() as group:
             feed = group.create_task(self.feed.run(), name="feed")
             try:
@@ -134,6 +148,31 @@ class Gateway:
                 await self._bullmq.aclose()
 
 
+def limits_of(settings: Settings) -> Limits:
+    """What a client may cost, as the environment says."""
+    return Limits(
+        connections=settings.max_connections,
+        header_size=settings.max_header,
+        message_size=settings.max_message,
+        fragments=settings.max_fragments,
+        attachments=settings.max_attachments,
+        header=settings.header_deadline,
+        connect=settings.connect_deadline,
+        body=settings.body_deadline,
+        write=settings.write_deadline,
+        ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_timeout,
+    )
+
+
+def _guard(settings: Settings) -> Guard:
+    # On a loopback address any other name was rebound to it; elsewhere only the operator knows its names. The
+    # loopback names are always among them: health checks use them, and nobody can rebind an address.
+    named = _words(settings.hosts)
+    hosts = {*named, *LOOPBACK} if named or settings.host in LOOPBACK else ()
+    return Guard(origins=_words(settings.origins), hosts=hosts)
+
+
 class _SocketIo:
     """Sends the Socket.IO paths to their server and everything else on: a route would mind their missing slash."""
 
@@ -142,7 +181,7 @@ class _SocketIo:
         self._sockets = sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_ours = scope["type"] in {"http", "websocket"} and scope["path"].rstrip("/") in PATHS
+        is_ours = scope["type"] == "http" and scope["path"].rstrip("/") in PATHS
         await (self._sockets if is_ours else self._app)(scope, receive, send)
 
 
@@ -174,70 +213,25 @@ async def _broken(_request: Request, _error: Exception) -> Response:
     return JsonResponse({"code": "unavailable", "message": message, "retryable": True}, 500)
 
 
-def build(settings: Settings, pace: Pace | None = None) -> Gateway:
-    """The gateway as an ASGI application, for a server of your own; :func:`serve` runs it on uvicorn."""
-    return Gateway(settings, pace)
+def build(settings: Settings) -> Gateway:
+    """The gateway; :func:`serve` runs it. As an ASGI application alone it has no WebSockets: they are our server's."""
+    return Gateway(settings)
 
 
-class _Server(uvicorn.Server):
-    """Tells the gateway to let its clients go before uvicorn waits for them."""
-
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
-        super().__init__(config)
-        self._gateway = gateway
-
-    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
-        # Uvicorn's own raises the signal again once all is closed; a clean stop is no death by signal.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
-        # Before the loop runs there is nobody to let go.
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop().call_soon_threadsafe(self._gateway.stop)
+def server(gateway: Gateway, settings: Settings) -> Server:
+    """The server of a gateway, for a loop of your own: ``await server(...).serve([listen(host, port)])``."""
+    return serving.server(gateway, gateway.house, gateway.drain, settings.drain)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        BadSettings: the port is taken, or the address is not this machine's; the sentence says which.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(2048)
-    except OSError as error:
-        listening.close()
-        raise BadSettings(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port"
-        ) from error
-    listening.setblocking(False)
-    return listening
-
-
-def serve(settings: Settings, pace: Pace | None = None) -> None:
-    """Run until SIGTERM or SIGINT; returns when every connection is closed or the drain time is over."""
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; returns when every connection is closed, a second after the drain time at latest."""
     listening = listen(settings.host, settings.port)
     address = listening.getsockname()
-    gateway = build(settings, pace)
-    options: dict[str, Any] = {
-        # h11 refuses a header over 16 KiB while it is read; httptools would take it whole first.
-        "http": "h11",
-        "ws": "websockets-sansio",
-        "ws_max_size": LARGEST_PACKET,
-        "ws_per_message_deflate": False,
-        "access_log": False,
-        "log_config": None,
-        "proxy_headers": False,
-        "server_header": False,
-        "lifespan": "on",
-        "timeout_graceful_shutdown": max(1, round(settings.drain)),
-    }
-    server = _Server(uvicorn.Config(gateway, **options), gateway)
+    serving.raise_descriptor_limit()
+    gateway = build(settings)
     log.info("listening", url=f"http://{address[0]}:{address[1]}", redis=without_secrets(settings.redis_url))
     with listening:
-        server.run(sockets=[listening])
+        server(gateway, settings).run(sockets=[listening])
 
 
-__all__ = ["Gateway", "build", "listen", "serve"]
+__all__ = ["Gateway", "build", "listen", "serve", "server"]

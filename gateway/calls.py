@@ -1,12 +1,13 @@
 """The calls of the protocol, the same through Socket.IO and plain WebSocket: decode, call, answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 
 from jobcast.gateway.client import Client
-from jobcast.shared.errors import BadRequest, JobcastError
+from jobcast.shared.errors import BadRequest, JobcastError, RateLimited
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.position import Position
 from jobcast.shared.queue import JobQueues
@@ -16,7 +17,10 @@ Answer = dict[str, Any]
 
 
 class Calls:
-    """What a client may ask for. :meth:`answer` never raises for what a client sent: a refusal is an answer."""
+    """What a client may ask for. :meth:`answer` never raises for what a client sent: a refusal is an answer.
+
+    Each door has one call of a client under way at a time, so the answers come in the order it asked.
+    """
 
     def __init__(self, queues: JobQueues) -> None:
         self._queues = queues
@@ -35,8 +39,13 @@ class Calls:
             call = self._table.get(name) if isinstance(name, str) else None
             if call is None:
                 raise BadRequest(f"expected one of {', '.join(self._table)}; got {str(name)[:64]!r}")
-            async with client.turn:
-                return await call(client, payload)
+            loop = asyncio.get_running_loop()
+            if not client.allowance.take(loop.time()):
+                # Calls of one client are handled one after the other, so this also holds up whoever goes on: the rest
+                # of a flood waits in its own send buffer.
+                await asyncio.sleep(1 / client.allowance.rate)
+                raise RateLimited(f"expected at most {client.allowance.rate:g} calls a second; try again in a moment")
+            return await call(client, payload)
         except JobcastError as error:
             if isinstance(name, str) and name.startswith(("subscribe-", "unsubscribe-")):
                 client.say("subscription-error", error.to_dict())

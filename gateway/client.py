@@ -1,4 +1,4 @@
-"""One connected client, whatever its door: its watches, its outbox, and the task that reads what it missed."""
+"""One connected client, whatever its door: its watches, and the task that reads what it missed."""
 
 import asyncio
 import secrets
@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
+from jobcast.gateway.allowance import Allowance
 from jobcast.gateway.hub import Hub
-from jobcast.gateway.outbox import Outbox, Overflow
+from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.sinks import JobSink, QueueSink
 from jobcast.gateway.watch import Opened, Watch
-from jobcast.gateway.wire import Message
+from jobcast.gateway.wire import Dialect, Message
 from jobcast.shared import logs
 from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import TooManySubscriptions, Unavailable
@@ -26,27 +27,55 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Client:
-    """What every door has in common. ``door`` names it in the metrics; the door pumps :meth:`next_messages`.
+    """What every door has in common. ``door`` names it in the metrics, ``dialect`` writes what goes to its ``outlet``.
 
-    ``most`` bounds what it may watch at once; ``on_close`` is called once, when it is over.
+    ``most`` bounds what it may watch at once; ``on_close`` is called once with the client and the reason, when it is
+    over: the door then closes the connection.
     """
 
-    def __init__(self, door: str, hub: Hub, *, most: int, on_close: "Callable[[Client], None]") -> None:
+    __slots__ = (
+        "_behind",
+        "_hub",
+        "_most",
+        "_on_close",
+        "_reader",
+        "allowance",
+        "close_reason",
+        "closed",
+        "dialect",
+        "door",
+        "id",
+        "jobs",
+        "outlet",
+        "queues",
+    )
+
+    def __init__(
+        self,
+        door: str,
+        hub: Hub,
+        outlet: Outlet,
+        dialect: Dialect,
+        *,
+        most: int,
+        allowance: Allowance,
+        on_close: "Callable[[Client, str], None]",
+    ) -> None:
         self.id = secrets.token_urlsafe(12)
         self.door = door
-        self.closed = asyncio.Event()
+        self.outlet = outlet
+        self.dialect = dialect
+        self.closed = False
         self.close_reason = ""
-        self.outbox = Outbox()
-        self.turn = asyncio.Lock()
-        """Held during a call: the answers of one client come in the order it asked."""
+        self.allowance = allowance
         self.jobs: dict[str, JobSink] = {}
         self.queues: dict[str, QueueSink] = {}
         self._hub = hub
         self._most = most
         self._on_close = on_close
-        self._wake = asyncio.Event()
         self._behind: dict[Watch, None] = {}
         self._reader: asyncio.Task[None] | None = None
+        outlet.on_room.append(self._room)
         hub.metrics.clients.labels(door).inc()
 
     # What a door calls.
@@ -59,26 +88,17 @@ class Client:
         """Send an answer that is no event; a client that does not read its answers is closed as slow."""
         self._push(Message(name, _encode([name, payload]), ""))
 
-    async def next_messages(self) -> list[Message]:
-        """The next messages to write, in order; waits for one. Empty when the client is closed."""
-        while not len(self.outbox):
-            if self.closed.is_set():
-                return []
-            self._wake.clear()
-            await self._wake.wait()
-        messages = self.outbox.take()
-        self._hub.metrics.sent.labels(self.door).inc(len(messages))
-        if self._behind and self.outbox.roomy:
-            self._start_reader()
-        return messages
+    def move(self, outlet: Outlet, dialect: Dialect) -> None:
+        """Go on by another transport of the same connection."""
+        self.outlet, self.dialect = outlet, dialect
+        outlet.on_room.append(self._room)
 
     def close(self, reason: str) -> None:
-        """Let everything go; the door sees ``closed`` and closes its connection. Twice is once."""
-        if self.closed.is_set():
+        """Let everything go; the door is told and closes its connection. Twice is once."""
+        if self.closed:
             return
+        self.closed = True
         self.close_reason = reason
-        self.closed.set()
-        self._wake.set()
         for job_id in list(self.jobs):
             self.unwatch_job(job_id)
         for queue in list(self.queues):
@@ -86,11 +106,11 @@ class Client:
         self._behind.clear()
         if self._reader is not None:
             self._reader.cancel()
-        self.outbox.clear()
+        self.outlet.on_room.remove(self._room)
         self._hub.metrics.clients.labels(self.door).dec()
         if reason == "slow":
             self._hub.metrics.slow.inc()
-        self._on_close(self)
+        self._on_close(self, reason)
 
     # Watching.
 
@@ -107,7 +127,7 @@ class Client:
         sink = self.jobs[job_id] = JobSink(self, Watch(job_id, since))
         self._hub.metrics.watches.inc()
         try:
-            await self._hub.join(self._hub.keys.channel(job_id), sink)
+            await self._hub.join_job(job_id, sink)
             reading = await self._hub.journal.read(job_id, since)
         except BaseException:
             if self.jobs.get(job_id) is sink:
@@ -120,7 +140,7 @@ class Client:
         sink = self.jobs.pop(job_id, None)
         if sink is not None:
             self.abandon(sink.watch)
-            self._hub.leave(self._hub.keys.channel(job_id), sink)
+            self._hub.leave_job(job_id, sink)
             self._hub.metrics.watches.dec()
 
     async def watch_queue(self, queue: str, most: int = 200) -> list[Opened]:
@@ -130,7 +150,7 @@ class Client:
         sink = self.queues[queue] = QueueSink(self)
         self._hub.metrics.watches.inc()
         try:
-            await self._hub.join(self._hub.keys.queue_channel(queue), sink)
+            await self._hub.join_queue(queue, sink)
             page = await self._hub.journal.jobs(queue, limit=most, live=True)
             readings = await self._hub.journal.read_many(page.job_ids)
         except BaseException:
@@ -153,7 +173,7 @@ class Client:
         """
         if self.watches(watch.job_id):
             return watch.opened(reading)
-        if self.outbox.roomy:
+        if self.outlet.roomy:
             return self._open(watch, watch.opened(reading))
         watch.lag(None)
         self.catch_up(watch)
@@ -164,7 +184,7 @@ class Client:
         if sink is not None:
             for watch in sink.watches.values():
                 self.abandon(watch)
-            self._hub.leave(self._hub.keys.queue_channel(queue), sink)
+            self._hub.leave_queue(queue, sink)
             self._hub.metrics.watches.dec()
 
     # What the sinks call.
@@ -173,16 +193,25 @@ class Client:
         """An event from the feed, for one of our watches."""
         last = watch.last
         sent = watch.live(message)
-        if sent is not None and not self._offer(sent):
-            watch.lag(last)
-            self._hub.metrics.lagged.inc()
+        if sent is None:
+            if watch.behind:
+                self.catch_up(watch)
+        elif not self._hub.cork.offer(self.outlet, sent.encoded(self.dialect)):
+            self.fall_behind(watch, last)
+        else:
+            self._hub.metrics.sent.inc()
+
+    def fall_behind(self, watch: Watch, last: Position | None) -> None:
+        """The outlet had no room for what follows ``last``: it is read from the record once there is."""
+        watch.lag(last)
+        self._hub.metrics.lagged.inc()
         self.catch_up(watch)
 
     def catch_up(self, watch: Watch) -> None:
         """Read the record for a watch that is behind, now or once the client has room again."""
-        if watch.behind and not watch.abandoned and not self.closed.is_set():
+        if watch.behind and not watch.abandoned and not self.closed:
             self._behind[watch] = None
-            if self.outbox.roomy:
+            if self.outlet.roomy:
                 self._start_reader()
 
     def watches(self, job_id: str) -> bool:
@@ -195,7 +224,7 @@ class Client:
         self._behind.pop(watch, None)
 
     def _check_room(self) -> None:
-        if self.closed.is_set():
+        if self.closed:
             # A call that was under way: what it began to watch now, nobody would ever leave.
             raise Unavailable("this connection is closed; connect again")
         if len(self.jobs) + len(self.queues) >= self._most:
@@ -218,21 +247,16 @@ class Client:
         return opened
 
     def _offer(self, message: Message) -> bool:
-        if self.closed.is_set():
-            return True
-        taken = self.outbox.offer(message)
-        if taken:
-            self._wake.set()
-        return taken
+        return self.closed or self.outlet.offer(message.encoded(self.dialect))
 
     def _push(self, message: Message) -> None:
-        if self.closed.is_set():
-            return
-        try:
-            self.outbox.push(message)
-        except Overflow:
-            self.close("slow")
-        self._wake.set()
+        if not self.closed:
+            self.outlet.push(message.encoded(self.dialect))
+
+    def _room(self) -> None:
+        """The outlet has sent what it kept."""
+        if self._behind:
+            self._start_reader()
 
     def _start_reader(self) -> None:
         if self._reader is None or self._reader.done():
@@ -247,7 +271,7 @@ class Client:
 
     async def _read_behind(self) -> None:
         """Read records one after the other while there is room: one task a client, however many jobs it watches."""
-        while self._behind and self.outbox.roomy:
+        while self._behind and self.outlet.roomy:
             watch = next(iter(self._behind))
             del self._behind[watch]
             try:

@@ -1,53 +1,88 @@
-"""What the doors share: who is connected, how many may be, and when to stop."""
+"""What the doors share: who is connected, how many may be, and how they are let go."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Final
 
+from jobcast.gateway.allowance import Allowance
 from jobcast.gateway.client import Client
 from jobcast.gateway.hub import Hub
+from jobcast.gateway.outlet import Outlet
+from jobcast.gateway.wire import Dialect
 from jobcast.shared.errors import Unavailable
 
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds. ``write_deadline`` without progress in writing to a client, and it is closed as slow (it may resume by
-    position); ``heartbeat`` between the comments of an SSE stream that has nothing to say.
-    """
-
-    write_deadline: float = 10.0
-    heartbeat: float = 15.0
+CLOSES_A_SECOND: Final = 200
+"""Clients let go at once when the gateway stops; those who come back land on the others at this rate."""
 
 
 class Clients:
-    """Everyone connected to this gateway, through whatever door."""
+    """Everyone connected to this gateway, through whatever door. ``calls`` may be made by each in a second."""
 
-    def __init__(self, hub: Hub, *, most: int, most_subscriptions: int, pace: Pace | None = None) -> None:
-        self.pace = pace or Pace()
+    def __init__(self, hub: Hub, *, most: int, most_subscriptions: int, calls: float) -> None:
         self._hub = hub
         self._most = most
         self._most_subscriptions = most_subscriptions
-        self._open: set[Client] = set()
-        self.stopping = asyncio.Event()
+        self._calls = calls
+        self._open: dict[Client, None] = {}
+        self.stopping = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, door: str) -> Client:
-        """A new client; it forgets itself here when it is closed.
+    def check_room(self) -> None:
+        """Refuse before anything is set up.
 
         Raises:
             Unavailable: there is no room, or the gateway is stopping.
         """
-        if self.stopping.is_set():
+        if self.stopping:
             raise Unavailable("this gateway is stopping; connect again")
         if len(self._open) >= self._most:
             raise Unavailable(f"this gateway serves {self._most} clients at most; try again later")
-        client = Client(door, self._hub, most=self._most_subscriptions, on_close=self._open.discard)
-        self._open.add(client)
+
+    def open(self, door: str, outlet: Outlet, dialect: Dialect, hang_up: Callable[[Client, str], None]) -> Client:
+        """A new client, forgotten here when it is closed; ``hang_up`` then ends its connection.
+
+        Raises:
+            Unavailable: there is no room, or the gateway is stopping.
+        """
+        self.check_room()
+
+        def on_close(client: Client, reason: str) -> None:
+            self._open.pop(client, None)
+            hang_up(client, reason)
+
+        client = Client(
+            door,
+            self._hub,
+            outlet,
+            dialect,
+            most=self._most_subscriptions,
+            allowance=Allowance(self._calls, asyncio.get_running_loop().time()),
+            on_close=on_close,
+        )
+        self._open[client] = None
         return client
 
+    async def drain(self, window: float) -> None:
+        """Take nobody new and let everybody go, spread over at most ``window`` seconds.
+
+        Each may resume on another gateway by position; let go all at once, they would all come back at once.
+        """
+        self.stopping = True
+        loop = asyncio.get_running_loop()
+        everybody = list(self._open)
+        start, span = loop.time(), min(window, len(everybody) / CLOSES_A_SECOND)
+        for number, client in enumerate(everybody):
+            wait = start + span * number / len(everybody) - loop.time()
+            if wait > 0.01:
+                await asyncio.sleep(wait)
+            client.close("stopping")
+        for client in list(self._open):
+            client.close("stopping")
+
     def stop(self) -> None:
-        """Take nobody new and let everybody go; each may resume on another gateway by position."""
-        self.stopping.set()
+        """Let everybody go now."""
+        self.stopping = True
         for client in list(self._open):
             client.close("stopping")

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from jobcast.gateway.subscriber import Batch, FeedLost, Subscriber, take_over
 from jobcast.shared import logs
 from jobcast.shared.errors import Unavailable
 from jobcast.shared.redis import duplicate
@@ -31,18 +31,14 @@ log = logs.get("feed")
 Status = Literal["alive", "catching-up", "stale"]
 
 
-class FeedLost(Exception):
-    """The subscriber connection does not answer any more."""
-
-
 class Feed:
-    """``deliver(channel, data)`` is called for each message, ``suspect()`` after each loss; :meth:`run` is a task."""
+    """``deliver`` is called with what one read brought, ``suspect`` after each loss; :meth:`run` is a task."""
 
-    def __init__(self, client: Redis, *, deliver: Callable[[bytes, bytes], None], suspect: Callable[[], None]) -> None:
+    def __init__(self, client: Redis, *, deliver: Callable[[Batch], None], suspect: Callable[[], None]) -> None:
         self._client = client
         self._deliver = deliver
         self._suspect = suspect
-        self._connection: AbstractConnection | None = None
+        self._subscriber: Subscriber | None = None
         self._wanted: set[bytes] = set()
         self._unconfirmed: Counter[bytes] = Counter()
         self._waiters: dict[bytes, asyncio.Future[None]] = {}
@@ -86,42 +82,44 @@ class Feed:
             except* (RedisError, OSError, FeedLost, EOFError) as group:
                 log.warning("the feed from Redis was lost", reason=str(group.exceptions[0]), again_in=round(delay, 2))
             finally:
-                await self._close()
+                self._close()
             lasted = asyncio.get_running_loop().time() - started
             delay = BACKOFF[0] if lasted > BACKOFF[1] else min(delay * 2, BACKOFF[1])
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  spreads reconnects, guards nothing
 
     async def _live_once(self) -> None:
         connection = duplicate(self._client, name="jobcast-feed")
-        self._connection = connection
-        async with asyncio.timeout(PROBE_DEADLINE):
-            await connection.connect()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(PROBE_DEADLINE):
+                await connection.connect()  # type: ignore[no-untyped-call]
+            await self._follow_all(take_over(connection, self._deliver, self._answer))
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _follow_all(self, subscriber: Subscriber) -> None:
+        self._subscriber = subscriber
         self._answered = asyncio.get_running_loop().time()
         self._commands = [(b"SUBSCRIBE", channel) for channel in self._wanted]
         self._unconfirmed = Counter(self._wanted)
         self.status = "catching-up"
         self._kick.set()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._read(connection), name="feed-read")
-            group.create_task(self._write(connection), name="feed-write")
-            group.create_task(self._probe(connection), name="feed-probe")
-
-    async def _read(self, connection: AbstractConnection) -> None:
-        while True:
-            self._answer(await connection.read_response())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(subscriber.lost(), name="feed-read")
+                group.create_task(self._write(subscriber), name="feed-write")
+                group.create_task(self._probe(subscriber), name="feed-probe")
+        finally:
+            subscriber.abort()
 
     def _answer(self, response: Any) -> None:
-        if not isinstance(response, list):
-            # A ping is answered in two shapes: with nothing subscribed it is a plain reply.
-            self._pong()
-            return
         match response:
-            case [b"message", channel, data]:
-                self._deliver(channel, data)
             case [b"subscribe", channel, _]:
                 self._confirmed(channel)
-            case [b"pong", _]:
+            # A ping is answered in two shapes: with nothing subscribed it is a plain reply.
+            case [b"pong", _] | b"PONG":
                 self._pong()
+            case Exception():
+                raise FeedLost(f"Redis refused the subscription: {response}") from response
 
     def _pong(self) -> None:
         self._answered = asyncio.get_running_loop().time()
@@ -140,40 +138,38 @@ class Feed:
             waiter.set_result(None)
 
     def _command(self, verb: bytes, channel: bytes) -> None:
-        if self._connection is not None:
+        if self._subscriber is not None:
             self._commands.append((verb, channel))
             if verb == b"SUBSCRIBE":
                 # Counted when asked for, not when sent: the answer to the one before may come in between.
                 self._unconfirmed[channel] += 1
             self._kick.set()
 
-    async def _write(self, connection: AbstractConnection) -> None:
+    async def _write(self, subscriber: Subscriber) -> None:
         """Send what is asked for, neighbours with the same verb in one command."""
         while True:
             await self._kick.wait()
             self._kick.clear()
             while self._commands:
                 verb = self._commands[0][0]
-                channels = [channel for v, channel in self._commands[:BATCH] if v == verb]
-                run = next((i for i, (v, _) in enumerate(self._commands[:BATCH]) if v != verb), len(channels))
+                neighbours = self._commands[:BATCH]
+                run = next((i for i, (v, _) in enumerate(neighbours) if v != verb), len(neighbours))
                 del self._commands[:run]
-                await connection.send_command(verb, *channels[:run], check_health=False)
+                subscriber.send(verb, *(channel for _, channel in neighbours[:run]))
             if self.status == "catching-up":
                 # Answered after every confirmation before it: then all that is wanted is followed.
-                await connection.send_command(b"PING", check_health=False)
+                subscriber.send(b"PING")
 
-    async def _probe(self, connection: AbstractConnection) -> None:
+    async def _probe(self, subscriber: Subscriber) -> None:
         while True:
             await asyncio.sleep(PROBE_EVERY)
             silent = asyncio.get_running_loop().time() - self._answered
             if silent > PROBE_DEADLINE:
                 raise FeedLost(f"no answer from Redis for {silent:.1f} s")
-            await connection.send_command(b"PING", check_health=False)
+            subscriber.send(b"PING")
 
-    async def _close(self) -> None:
-        connection, self._connection = self._connection, None
+    def _close(self) -> None:
+        self._subscriber = None
         self.status = "stale"
         self.losses += 1
         self._commands.clear()
-        if connection is not None:
-            await connection.disconnect(nowait=True)

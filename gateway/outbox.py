@@ -8,12 +8,10 @@ are bounded by what the client may ask for, and one that asks without reading is
 from collections import deque
 from typing import Final
 
-from jobcast.gateway.wire import Message
-
 MARK: Final = 128 * 1024
 LIMIT: Final = 2 * 1024 * 1024
-_OVERHEAD: Final = 128
-"""What a queued message costs in objects, besides its bytes."""
+_OVERHEAD: Final = 64
+"""What a queued entry costs in objects, besides its bytes."""
 
 
 class Overflow(Exception):
@@ -21,32 +19,32 @@ class Overflow(Exception):
 
 
 class Outbox:
-    """First in, first out. ``size`` is in bytes, the overhead of each message counted."""
+    """First in, first out; an entry is bytes ready to be sent. ``size`` is in bytes, each entry's overhead counted."""
 
-    __slots__ = ("_limit", "_mark", "_messages", "size")
+    __slots__ = ("_entries", "_limit", "_mark", "size")
 
     def __init__(self, mark: int = MARK, limit: int = LIMIT) -> None:
-        self._messages: deque[Message] = deque()
+        self._entries: deque[bytes] = deque()
         self._mark = mark
         self._limit = limit
         self.size = 0
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self._entries)
 
     @property
     def roomy(self) -> bool:
         """Half empty again: time to catch up on what was refused."""
         return self.size <= self._mark // 2
 
-    def offer(self, message: Message) -> bool:
-        """Queue an event, or answer False when there is no room for it."""
-        if self.size >= self._mark:
+    def offer(self, entry: bytes) -> bool:
+        """Queue events, or answer False when there is no room for them. An empty outbox takes any one entry."""
+        if self._entries and self.size + len(entry) > self._mark:
             return False
-        self._push(message)
+        self._push(entry)
         return True
 
-    def push(self, message: Message) -> None:
+    def push(self, entry: bytes) -> None:
         """Queue an answer.
 
         Raises:
@@ -54,23 +52,28 @@ class Outbox:
         """
         if self.size >= self._limit:
             raise Overflow
-        self._push(message)
+        self._push(entry)
 
-    def take(self, most: int = 64 * 1024) -> list[Message]:
-        """The next messages, about ``most`` bytes of them, at least one if there is any."""
-        taken: list[Message] = []
+    def take(self, most: int = 64 * 1024) -> list[bytes]:
+        """The next entries, about ``most`` bytes of them, at least one if there is any."""
+        taken: list[bytes] = []
         size = 0
-        while self._messages and (not taken or size < most):
-            message = self._messages.popleft()
-            size += len(message.wire) + _OVERHEAD
-            taken.append(message)
+        while self._entries and (not taken or size < most):
+            entry = self._entries.popleft()
+            size += len(entry) + _OVERHEAD
+            taken.append(entry)
         self.size -= size
         return taken
 
+    def put_back(self, entries: list[bytes]) -> None:
+        """Undo :meth:`take` for the last of what was taken."""
+        self._entries.extendleft(reversed(entries))
+        self.size += sum(len(entry) + _OVERHEAD for entry in entries)
+
     def clear(self) -> None:
-        self._messages.clear()
+        self._entries.clear()
         self.size = 0
 
-    def _push(self, message: Message) -> None:
-        self._messages.append(message)
-        self.size += len(message.wire) + _OVERHEAD
+    def _push(self, entry: bytes) -> None:
+        self._entries.append(entry)
+        self.size += len(entry) + _OVERHEAD

@@ -3,8 +3,10 @@
 from collections import OrderedDict
 from typing import Final, Protocol
 
+from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.watch import Watch
-from jobcast.gateway.wire import Message
+from jobcast.gateway.wire import Dialect, Message
+from jobcast.shared.position import Position
 
 MOST_JOBS_OF_A_QUEUE: Final = 1000
 """Jobs of one watched queue whose position is kept; the one unheard of for longest is forgotten first."""
@@ -13,7 +15,12 @@ MOST_JOBS_OF_A_QUEUE: Final = 1000
 class Watcher(Protocol):
     """The client, as its sinks see it."""
 
+    outlet: Outlet
+    dialect: Dialect
+
     def take(self, watch: Watch, message: Message) -> None: ...
+
+    def fall_behind(self, watch: Watch, last: Position | None) -> None: ...
 
     def catch_up(self, watch: Watch) -> None: ...
 
@@ -25,9 +32,22 @@ class Watcher(Protocol):
 class JobSink:
     """A job, watched by a client."""
 
+    __slots__ = ("client", "watch")
+
     def __init__(self, client: Watcher, watch: Watch) -> None:
         self.client = client
         self.watch = watch
+
+    @property
+    def step(self) -> Position | None:
+        return self.watch.step
+
+    def resume(self, last: Position) -> None:
+        self.watch.last = last
+
+    def refuse(self, last: Position | None) -> None:
+        """There was no room for what follows ``last``."""
+        self.client.fall_behind(self.watch, last)
 
     def receive(self, message: Message) -> None:
         self.client.take(self.watch, message)
@@ -39,6 +59,8 @@ class JobSink:
 
 class QueueSink:
     """A queue, watched by a client: one watch for each of its jobs, begun when the job is first heard of."""
+
+    __slots__ = ("client", "watches")
 
     def __init__(self, client: Watcher) -> None:
         self.client = client

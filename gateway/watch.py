@@ -63,6 +63,11 @@ class Watch:
         self._conflate = False
 
     @property
+    def step(self) -> Position | None:
+        """Where it is, while nothing is missing and nothing is read: such watches can go on side by side."""
+        return self.last if self.phase == "live" else None
+
+    @property
     def behind(self) -> bool:
         """The record must be read before anything more can be sent."""
         return self.phase == "behind"
@@ -138,7 +143,8 @@ class Watch:
 
     def _introduction(self, reading: Reading, snapshot: Snapshot) -> list[Message]:
         wire = _encode([JOB_SNAPSHOT, snapshot])
-        messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, snapshot.state in TERMINAL)]
+        over = snapshot.state in TERMINAL
+        messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, over=over)]
         latest = latest_event(reading) if self._classic else None
         if latest is not None and self._is_news(latest.position):
             messages.append(latest)

@@ -7,6 +7,7 @@
     ├── UnknownJob            unknown-job
     ├── NotPossible           bad-request            understood, but not in the state the job is in
     ├── TooManySubscriptions  too-many-subscriptions
+    ├── RateLimited           rate-limited           more calls than one client may make
     ├── PayloadTooLarge       payload-too-large
     ├── Unavailable           unavailable            Redis cannot be reached, or cannot write
     ├── Refused               (reason)               the journal's state law said no
@@ -63,6 +64,13 @@ class TooManySubscriptions(JobcastError):
     """One client asked to watch more than it may."""
 
     code = "too-many-subscriptions"
+
+
+class RateLimited(JobcastError):
+    """One client makes more calls than it may; the same call may succeed in a moment."""
+
+    code = "rate-limited"
+    retryable = True
 
 
 class PayloadTooLarge(JobcastError):

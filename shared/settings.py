@@ -31,6 +31,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain: float = 30.0
     max_connections: int = 10_000
     max_subscriptions: int = 200
+    max_calls: float = 100.0
+    max_message: int = 64 * 1024
+    max_header: int = 16 * 1024
+    max_fragments: int = 64
+    max_attachments: int = 10
+    header_deadline: float = 5.0
+    connect_deadline: float = 5.0
+    body_deadline: float = 10.0
+    write_deadline: float = 10.0
+    heartbeat: float = 15.0
+    ping_interval: float = 25.0
+    ping_timeout: float = 20.0
     hosts: str = ""
     origins: str = ""
     log_level: str = "info"
@@ -75,10 +87,22 @@ def load(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+_POSITIVE = (
+    "history",
+    "life",
+    "concurrency",
+    "job_timeout",
+    *(name for name in Settings.__struct_fields__ if name.startswith("max_") or name.endswith("_deadline")),
+    "heartbeat",
+    "ping_interval",
+    "ping_timeout",
+)
+
+
 def _check(settings: Settings) -> None:
     if not 0 <= settings.port <= 65535:
         raise BadSettings(f"expected {PREFIX}PORT from 0 to 65535, got {settings.port}")
-    for name in ("history", "life", "concurrency", "job_timeout", "max_connections", "max_subscriptions"):
+    for name in _POSITIVE:
         if not 0 < getattr(settings, name) < math.inf:
             raise BadSettings(f"expected {PREFIX}{name.upper()} above 0, got {getattr(settings, name)}")
     if not 0 <= settings.drain < math.inf:

@@ -11,15 +11,15 @@ from tests.support.redis_server import RedisServer
 
 
 class StartGateway(Protocol):
-    """Start a gateway of the test's own; ``pace`` in seconds."""
+    """Start a gateway of the test's own."""
 
-    def __call__(self, redis_url: str, *, env: dict[str, str] | None = None, **pace: float) -> GatewayProcess: ...
+    def __call__(self, redis_url: str, *, env: dict[str, str] | None = None) -> GatewayProcess: ...
 
 
 @pytest.fixture
 def start_gateway(children: ExitStack) -> StartGateway:
-    def start(redis_url: str, *, env: dict[str, str] | None = None, **pace: float) -> GatewayProcess:
-        child = GatewayProcess(redis_url, env, **pace)
+    def start(redis_url: str, *, env: dict[str, str] | None = None) -> GatewayProcess:
+        child = GatewayProcess(redis_url, env)
         children.enter_context(child)
         children.callback(lambda: print(child.report))
         return child
@@ -29,7 +29,7 @@ def start_gateway(children: ExitStack) -> StartGateway:
 
 @pytest.fixture(scope="module")
 def shared_child(redis_server: RedisServer) -> Iterator[GatewayProcess]:
-    with GatewayProcess(redis_server.url, heartbeat=0.2) as child:
+    with GatewayProcess(redis_server.url, {"JOBCAST_HEARTBEAT": "0.2"}) as child:
         yield child
 
 

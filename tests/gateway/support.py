@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -10,15 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
-import uvicorn
 from redis.asyncio import Redis
 
-from jobcast.gateway.app import Gateway, build, listen
+from jobcast.gateway.app import Gateway, build, listen, server
 from jobcast.gateway.client import Client
-from jobcast.gateway.doors import Pace
+from jobcast.gateway.allowance import Allowance
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
+from jobcast.gateway.outlet import PullOutlet
+from jobcast.gateway.wire import Message
 from jobcast.shared.journal import RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.redis import connect
@@ -27,34 +27,23 @@ from tests.support.processes import ChildProcess, clean_environment
 from tests.support.waiting import free_port, wait_until
 
 _SERVE: Final = """
-import json, os, sys
+import os
 from jobcast.gateway.app import serve
-from jobcast.gateway.doors import Pace
 from jobcast.shared import logs, settings
 found = settings.load(os.environ)
 logs.configure(found.log_level, "json")
-serve(found, Pace(**json.loads(sys.argv[1])))
+serve(found)
 """
-UVICORN: Final[dict[str, Any]] = {
-    "http": "h11",
-    "ws": "websockets-sansio",
-    "ws_max_size": 64 * 1024,
-    "ws_per_message_deflate": False,
-    "log_config": None,
-    "lifespan": "on",
-    "timeout_graceful_shutdown": 1,
-}
-
 
 class GatewayProcess(ChildProcess):
     """A gateway alone in a child, with only the settings the test gives it; its log is JSON on standard error."""
 
-    def __init__(self, redis_url: str, env: Mapping[str, str] | None = None, **pace: float) -> None:
+    def __init__(self, redis_url: str, env: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         given = {"JOBCAST_REDIS_URL": redis_url, "JOBCAST_PORT": str(self.port), **(env or {})}
         self._read_of_log = 0
-        super().__init__([sys.executable, "-c", _SERVE, json.dumps(pace)], env={**clean_environment(), **given})
+        super().__init__([sys.executable, "-c", _SERVE], env={**clean_environment(), **given})
 
     def check_log(self) -> None:
         """Fail if anything was logged as a traceback or an error since the last look."""
@@ -73,24 +62,57 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(redis_url: str, pace: Pace | None = None, **settings: Any) -> AsyncIterator[Served]:
-    """A gateway on a free port; ready when this is entered."""
+async def served(redis_url: str, **given: Any) -> AsyncIterator[Served]:
+    """A gateway on a free port, with these settings; ready when this is entered."""
     port = free_port()
-    gateway = build(Settings(redis_url=redis_url, port=port, **settings), pace)
-    server = uvicorn.Server(uvicorn.Config(gateway, **UVICORN))
+    settings = Settings(redis_url=redis_url, port=port, **given)
+    gateway = build(settings)
+    running_server = server(gateway, settings)
     # Signals are the test runner's; nothing of uvicorn's may take them.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    running_server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     writer = connect(redis_url, name="test-writer")
     with listen("127.0.0.1", port) as listening:
-        running = asyncio.create_task(server.serve(sockets=[listening]))
+        running = asyncio.create_task(running_server.serve(sockets=[listening]))
         try:
             await wait_until(lambda: gateway.feed.status == "alive", 5, "the feed")
             yield Served(f"http://127.0.0.1:{port}", gateway, RedisJournal(writer))
         finally:
             gateway.stop()
-            server.should_exit = True
+            running_server.should_exit = True
             await running
             await writer.aclose()
+
+
+class Plain:
+    """A dialect for tests: the message as it came, a line each."""
+
+    def encode(self, message: Message) -> bytes:
+        return message.wire + b"\n"
+
+    def join(self, entries: list[bytes]) -> bytes:
+        return b"".join(entries)
+
+
+class PulledClient(Client):
+    """A client without a door: a test takes what it is owed."""
+
+    def __init__(self, hub: Hub, most: int) -> None:
+        self.pulled = PullOutlet(lambda: self.close("slow"))
+        super().__init__(
+            "test",
+            hub,
+            self.pulled,
+            Plain(),
+            most=most,
+            allowance=Allowance(1e6, 0),
+            on_close=lambda *_: self.pulled.end(),
+        )
+
+    async def next_messages(self) -> list[bytes]:
+        """Waits for the next messages, ``[name, payload]`` each; empty when the client is closed."""
+        if not await self.pulled.ready():
+            return []
+        return b"".join(self.pulled.take()).splitlines()
 
 
 @dataclass(frozen=True)
@@ -104,8 +126,8 @@ class Core:
     metrics: Metrics
     keys: Keys
 
-    def client(self, most: int = 1000) -> Client:
-        return Client("test", self.hub, most=most, on_close=lambda _: None)
+    def client(self, most: int = 1000) -> "PulledClient":
+        return PulledClient(self.hub, most)
 
     def count(self, name: str) -> float:
         """A metric's value, its labels left out."""

@@ -1,6 +1,5 @@
 """Server-sent events: headers, ids, resumption, the end, and the beat of an idle stream."""
 
-from jobcast.gateway.doors import Pace
 from tests.gateway.events import completed, failed, progressed, queued, run_job, started
 from tests.gateway.listeners import SseListener
 from tests.gateway.support import Served, http, served
@@ -66,7 +65,7 @@ async def test_a_stream_until_done_goes_on_over_an_attempt_that_is_tried_again(h
 
 
 async def test_an_idle_stream_beats(redis_url: str) -> None:
-    async with served(redis_url, Pace(heartbeat=0.05)) as house, SseListener.to(house.url, EVENTS) as stream:
+    async with served(redis_url, heartbeat=0.05) as house, SseListener.to(house.url, EVENTS) as stream:
         await wait_until(lambda: stream.comments.count(": still here") >= 3, 2, "three comments")
         await house.journal.append(queued("j"))
         await stream.until_seq(1)

@@ -44,14 +44,14 @@ async def test_the_first_watcher_subscribes_and_the_last_leaves_after_the_linger
     redis_server: RedisServer, parts: Core
 ) -> None:
     channel, (a, b) = parts.keys.channel("j"), (Notes(), Notes())
-    await parts.hub.join(channel, a)
+    await parts.hub.join_job("j", a)
     assert subscribers(redis_server, channel) == 1
-    await parts.hub.join(channel, b)
+    await parts.hub.join_job("j", b)
     assert subscribers(redis_server, channel) == 1
-    parts.hub.leave(channel, a)
+    parts.hub.leave_job("j", a)
     await asyncio.sleep(0.2)
     assert subscribers(redis_server, channel) == 1
-    parts.hub.leave(channel, b)
+    parts.hub.leave_job("j", b)
     assert subscribers(redis_server, channel) == 1
     await wait_until(lambda: subscribers(redis_server, channel) == 0, 2, "the UNSUBSCRIBE")
     assert len(parts.hub) == 0
@@ -64,10 +64,10 @@ async def test_who_comes_back_within_the_linger_finds_the_channel_still_followed
     with redis_server.client() as redis:
         before = redis.info("commandstats").get("cmdstat_subscribe", {"calls": 0})["calls"]
     for _ in range(3):
-        await parts.hub.join(channel, notes)
-        parts.hub.leave(channel, notes)
+        await parts.hub.join_job("j", notes)
+        parts.hub.leave_job("j", notes)
         await asyncio.sleep(0.05)
-    await parts.hub.join(channel, notes)
+    await parts.hub.join_job("j", notes)
     await asyncio.sleep(0.2)
     assert subscribers(redis_server, channel) == 1
     await parts.journal.append(queued("j"))
@@ -81,11 +81,11 @@ async def test_who_comes_back_within_the_linger_finds_the_channel_still_followed
 async def test_a_channel_is_confirmed_before_the_record_is_read(redis_server: RedisServer, parts: Core) -> None:
     channel, notes = parts.keys.channel("j"), Notes()
     for number in range(1, 51):
-        await parts.hub.join(channel, notes)
+        await parts.hub.join_job("j", notes)
         assert subscribers(redis_server, channel) == 1
         await parts.journal.append(queued("j") if number == 1 else queued("j", number))
         await notes.reaches(number)
-        parts.hub.leave(channel, notes)
+        parts.hub.leave_job("j", notes)
         if number % 10 == 0:
             await wait_until(lambda: len(parts.hub) == 0, 2, "the end of the linger")
 
@@ -94,7 +94,7 @@ async def test_a_watcher_that_fails_is_counted_and_costs_the_others_nothing(part
     channel = parts.keys.channel("j")
     watchers = [Notes(broken=number == 500) for number in range(1000)]
     for watcher in watchers:
-        await parts.hub.join(channel, watcher)
+        await parts.hub.join_job("j", watcher)
     with capture_logs() as logs:
         await run_job(parts.journal, "j")
         await wait_until(lambda: watchers[-1].seqs[-1:] == [6], 5, "the last event at the last watcher")
@@ -107,7 +107,7 @@ async def test_bytes_that_are_no_event_are_counted_and_the_next_event_is_deliver
     redis_server: RedisServer, parts: Core
 ) -> None:
     channel, notes = parts.keys.channel("j"), Notes()
-    await parts.hub.join(channel, notes)
+    await parts.hub.join_job("j", notes)
     rubbish = [b"", b"\xff\xfe", b"null", b'["job-progress",{}]', b"[" * 100_000, b"x" * 10**6, b'["job-progress",{"se']
     with redis_server.client() as redis, capture_logs() as logs:
         for each in rubbish:
@@ -150,12 +150,12 @@ async def test_joins_and_leaves_in_any_order_end_with_what_is_still_watched(
         async def come_and_go(notes: Notes) -> None:
             for _ in range(40):
                 channel = chance.choice(channels)
-                joining = asyncio.create_task(parts.hub.join(channel, notes))
+                joining = asyncio.create_task(parts.hub.join_job("j", notes))
                 await asyncio.sleep(chance.choice([0, 0, 0.001, 0.004]))
                 if chance.random() < 0.2:
                     joining.cancel()
                 await asyncio.gather(joining, return_exceptions=True)
-                parts.hub.leave(channel, notes)
+                parts.hub.leave_job("j", notes)
 
         staying = Notes()
         await parts.hub.join(channels[0], staying)
@@ -172,13 +172,13 @@ async def test_following_again_at_once_misses_nothing_published_after_the_answer
         await parts.journal.append(queued("j"))
         await parts.journal.append(started("j"))
         for number in range(3, 83):
-            leaving = asyncio.create_task(parts.hub.join(channel, Notes()))
+            leaving = asyncio.create_task(parts.hub.join_job("j", Notes()))
             await asyncio.sleep(0)
             leaving.cancel()
             if number % 2:
                 await asyncio.gather(leaving, return_exceptions=True)
-            await parts.hub.join(channel, notes)
+            await parts.hub.join_job("j", notes)
             await parts.journal.append(progressed("j", 1) if number % 3 else logged("j", "x"))
             await notes.reaches(number)
-            parts.hub.leave(channel, notes)
+            parts.hub.leave_job("j", notes)
         await parts.journal.append(completed("j"))

@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 
-from jobcast.gateway.doors import Pace
 from jobcast.gateway.outbox import MARK
 from tests.gateway.events import completed, progressed, queued, started
 from tests.gateway.listeners import WebSocketListener
@@ -44,7 +43,7 @@ def frames(data: bytes) -> list[list[object]]:
 async def test_a_reader_that_pauses_costs_little_and_is_sent_the_latest_with_what_was_skipped_declared(
     redis_url: str,
 ) -> None:
-    async with served(redis_url, Pace(write_deadline=60)) as house, WebSocketListener.to(house.url) as neighbour:
+    async with served(redis_url, write_deadline=60) as house, WebSocketListener.to(house.url) as neighbour:
         assert (await neighbour.call("subscribe-to-job", "j"))["ok"]
         await house.journal.append(queued("j"))
         await house.journal.append(started("j"))
@@ -80,7 +79,7 @@ async def test_a_reader_that_pauses_costs_little_and_is_sent_the_latest_with_wha
 
 
 async def test_a_websocket_that_never_reads_is_closed_as_slow_and_its_tasks_end(redis_url: str) -> None:
-    async with served(redis_url, Pace(write_deadline=0.3)) as house:
+    async with served(redis_url, write_deadline=0.3) as house:
         await house.journal.append(queued("j"))
         await house.journal.append(started("j"))
         port = port_of(house)
@@ -94,7 +93,7 @@ async def test_a_websocket_that_never_reads_is_closed_as_slow_and_its_tasks_end(
 
 
 async def test_an_sse_stream_that_is_never_read_is_closed_as_slow(redis_url: str) -> None:
-    async with served(redis_url, Pace(write_deadline=0.3)) as house:
+    async with served(redis_url, write_deadline=0.3) as house:
         await house.journal.append(queued("j"))
         await house.journal.append(started("j"))
         port = port_of(house)

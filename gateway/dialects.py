@@ -1,0 +1,94 @@
+"""How each door writes a message: a Socket.IO packet or plain JSON in a WebSocket frame, a polled packet, an SSE block."""
+
+import struct
+from typing import Final
+
+from jobcast.gateway.wire import Dialect, Message
+
+PACKET_END: Final = b"\x1e"
+"""Ends each polled packet (Engine.IO's record separator). JSON escapes it, so it stands nowhere else."""
+_short: Final = struct.Struct("!BB").pack
+_middle: Final = struct.Struct("!BBH").pack
+_long: Final = struct.Struct("!BBQ").pack
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A whole, unmasked WebSocket text frame (RFC 6455, section 5.2), as a server sends it."""
+    return frame(0x81, payload)
+
+
+def frame(head: int, payload: bytes) -> bytes:
+    """A frame whose first byte is ``head``."""
+    size = len(payload)
+    if size < 126:
+        return _short(head, size) + payload
+    if size < 65536:
+        return _middle(head, 126, size) + payload
+    return _long(head, 127, size) + payload
+
+
+class Joined:
+    """What every dialect makes can be written one behind the other."""
+
+    def join(self, entries: list[bytes]) -> bytes:
+        return b"".join(entries)
+
+
+class SocketIoFrames(Joined):
+    """An EVENT packet of a namespace (Socket.IO v5) in an Engine.IO message packet, in a WebSocket frame."""
+
+    def __init__(self, namespace: str) -> None:
+        self._prefix = socketio_prefix(namespace)
+
+    def encode(self, message: Message) -> bytes:
+        return text_frame(self._prefix + message.wire)
+
+
+class SocketIoPackets(Joined):
+    """The same for long-polling: one packet of a payload."""
+
+    def __init__(self, namespace: str) -> None:
+        self._prefix = socketio_prefix(namespace)
+
+    def encode(self, message: Message) -> bytes:
+        return self._prefix + message.wire + PACKET_END
+
+
+class PlainFrames(Joined):
+    """``[event, payload]`` in a WebSocket frame."""
+
+    def encode(self, message: Message) -> bytes:
+        return text_frame(message.wire)
+
+
+class Block(bytes):
+    """An SSE block, which knows whether the job is over with it."""
+
+    ends_job: bool = False
+
+
+class SseBlocks(Joined):
+    """``event:``, ``id:`` and ``data:`` (HTML Standard, server-sent events); ``id`` is the position."""
+
+    def encode(self, message: Message) -> bytes:
+        place = b"id: %s\n" % str(message.position).encode() if message.position is not None else b""
+        block = Block(b"event: %s\n%sdata: %s\n\n" % (message.name.encode(), place, message.payload))
+        block.ends_job = message.ends_job
+        return block
+
+    def join(self, entries: list[bytes]) -> bytes:
+        """It is over with the whole if it is with the last."""
+        block = Block(b"".join(entries))
+        block.ends_job = isinstance(entries[-1], Block) and entries[-1].ends_job
+        return block
+
+
+def socketio_prefix(namespace: str) -> bytes:
+    """What stands before the JSON of an event: Engine.IO's message type, Socket.IO's event type, the namespace."""
+    return b"42" if namespace == "/" else b"42%s," % namespace.encode()
+
+
+PLAIN: Final[Dialect] = PlainFrames()
+SSE: Final[Dialect] = SseBlocks()
+
+__all__ = ["PACKET_END", "PLAIN", "SSE", "Block", "SocketIoFrames", "SocketIoPackets", "frame", "text_frame"]

@@ -1,0 +1,281 @@
+"""A WebSocket connection as a protocol of the event loop: the websockets library's core, and nothing running beside it.
+
+No task, queue or timer belongs to a connection. It is its own outlet: a message is handed to the kernel at once, and what
+the kernel does not take waits in the outbox until it does. While it waits nothing is read either, so that whoever asks
+without reading (calls, a flood of pings) is held up by TCP and costs no memory.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from jobcast.gateway.engine.stalls import Stalls, unacknowledged
+from jobcast.gateway.outlet import Outlet
+from jobcast.shared import logs
+
+CLOSING: Final = 1.0
+"""Seconds a peer has to answer our close frame; then the connection is dropped."""
+SLOW: Final = 1013
+log = logs.get("websocket")
+
+
+class Receiver(Protocol):
+    """Who is told what a connection brings."""
+
+    def text(self, data: str) -> None: ...
+
+    def binary(self, data: bytes) -> None: ...
+
+    def lost(self, reason: str) -> None:
+        """It is over; called once. ``slow``, ``gone``, ``bad-packet``, or the word :meth:`close` was given."""
+        ...
+
+
+class WebSocketConnection(Outlet, asyncio.Protocol):
+    """``fragments`` bounds the frames of one message; ``on_lost`` is called once the descriptor goes."""
+
+    __slots__ = (
+        "_closer",
+        "_core",
+        "_corked",
+        "_fd",
+        "_fragments",
+        "_kind",
+        "_on_lost",
+        "_parts",
+        "_paused",
+        "_reason",
+        "_stalls",
+        "_transport",
+        "receiver",
+    )
+
+    def __init__(
+        self,
+        core: ServerProtocol,
+        transport: asyncio.Transport,
+        stalls: Stalls,
+        fragments: int,
+        on_lost: "Callable[[WebSocketConnection], None]",
+    ) -> None:
+        super().__init__()
+        self.receiver: Receiver | None = None
+        self._core = core
+        self._transport = transport
+        self._stalls = stalls
+        self._fragments = fragments
+        self._on_lost = on_lost
+        self._fd: int = transport.get_extra_info("socket").fileno()
+        self._parts: list[bytes] | None = None
+        self._kind = Opcode.TEXT
+        self._corked = False
+        self._paused = 0
+        self._reason = ""
+        self._closer: asyncio.TimerHandle | None = None
+        # With no high-water mark the transport says at once whether it had to keep anything.
+        transport.set_write_buffer_limits(high=0)
+
+    @property
+    def open(self) -> bool:
+        return not self._reason
+
+    @property
+    def _stuck(self) -> bool:
+        """The kernel takes no more: a last word would wait behind what the client does not read."""
+        return self.blocked and not self._corked
+
+    # The outlet.
+
+    def write(self, entry: bytes) -> None:
+        if self._reason:
+            return
+        try:
+            # The transport's own write costs a fifth more. It is passed by only while it holds nothing, and the
+            # descriptor is ours until connection_lost: nobody else can have been given its number.
+            sent = os.write(self._fd, entry)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.abort("gone")
+            return
+        if sent < len(entry):
+            self._transport.write(entry[sent:] if sent else entry)
+
+    def push(self, entry: bytes) -> None:
+        # Answers come in threes and fours (a snapshot, its event, the acknowledgement): what is said within one turn of
+        # the loop goes out in one write, and events said meanwhile line up behind it.
+        if not self.blocked and not self._reason:
+            self.blocked = self._corked = True
+            asyncio.get_running_loop().call_soon(self._uncork)
+        super().push(entry)
+
+    def _uncork(self) -> None:
+        self._corked = False
+        self.blocked = False
+        if not self._reason:
+            self.drain()
+
+    def slow(self) -> None:
+        # A close frame would wait behind what the client does not read, and so would the descriptor.
+        self.abort("slow")
+
+    def left(self) -> int:
+        return self._transport.get_write_buffer_size() + unacknowledged(self._fd) if self._fd >= 0 else 0
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self._stalls.add(self)
+        self.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        self._stalls.discard(self)
+        if not self._reason:
+            self.drain()
+        self.resume_reading()
+
+    # Reading. Who asks for a pause must end it as often.
+
+    def pause_reading(self) -> None:
+        if self._reason:
+            return
+        self._paused += 1
+        if self._paused == 1 and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._reason:
+            return
+        self._paused -= 1
+        if self._paused == 0 and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        core = self._core
+        core.receive_data(data)
+        if self._reason:
+            # Nothing counts any more but the answer to our close frame.
+            if core.close_rcvd is not None or core.parser_exc is not None:
+                self._transport.close()
+            core.events_received()
+            return
+        for event in core.events_received():
+            if self._reason:
+                break
+            assert isinstance(event, Frame)
+            self._frame(event)
+        if core.parser_exc is not None and not self._reason:
+            log.info("what came is no WebSocket", reason=str(core.parser_exc)[:200])
+            self._finish("bad-frame")
+        else:
+            self._answer()
+
+    def eof_received(self) -> None:
+        self.abort("gone")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(self._reason or "gone")
+        self._fd = -1
+        self._stalls.discard(self)
+        if self._closer is not None:
+            self._closer.cancel()
+        self._on_lost(self)
+
+    # Ending.
+
+    def close(self, code: int = 1000, reason: str = "gone") -> None:
+        """Say goodbye with a close frame; the connection is dropped when the peer has answered, or a second later."""
+        if self._reason:
+            return
+        if self._stuck:
+            self.abort(reason)
+            return
+        if self._core.state is State.OPEN:
+            self._core.send_close(code, reason[:100])
+        self._finish(reason)
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once, with all it was still to be sent."""
+        self._end(reason)
+        self._transport.abort()
+
+    def shutdown(self) -> None:
+        """The server stops (uvicorn's call)."""
+        self.close(1001, "stopping")
+
+    def _finish(self, reason: str) -> None:
+        """Send the core's last words and wait a moment for the peer's."""
+        self._answer()
+        if self._corked:
+            self._uncork()
+        self._end(reason)
+        if self._stuck:
+            self._transport.abort()
+        elif self._core.close_rcvd is not None or self._core.parser_exc is not None:
+            self._transport.close()
+        elif not self._transport.is_closing():
+            self._closer = asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
+
+    def _end(self, reason: str) -> None:
+        if self._reason:
+            return
+        self._reason = reason
+        self.outbox.clear()
+        if self._paused and not self._transport.is_closing():
+            # Held up, the peer's close frame would never be read.
+            self._transport.resume_reading()
+        if self.receiver is not None:
+            receiver, self.receiver = self.receiver, None
+            receiver.lost(reason)
+
+    # Frames.
+
+    def _frame(self, event: Frame) -> None:
+        opcode = event.opcode
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            if event.fin:
+                self._message(opcode, bytes(event.data))
+            else:
+                self._kind, self._parts = opcode, [bytes(event.data)]
+        elif opcode is Opcode.CONT:
+            self._more(event)
+        elif opcode is Opcode.CLOSE:
+            self._finish("gone")
+
+    def _more(self, event: Frame) -> None:
+        # The core refuses a continuation of nothing.
+        assert self._parts is not None
+        self._parts.append(bytes(event.data))
+        if event.fin:
+            whole, self._parts = b"".join(self._parts), None
+            self._message(self._kind, whole)
+        elif len(self._parts) >= self._fragments:
+            self._core.fail(1008, f"more than {self._fragments} fragments")
+            self._finish("bad-frame")
+
+    def _message(self, kind: Opcode, data: bytes) -> None:
+        receiver = self.receiver
+        if receiver is None:
+            return
+        if kind is Opcode.BINARY:
+            receiver.binary(data)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            self._core.fail(1007, f"{error.reason} at position {error.start}")
+            self._finish("bad-frame")
+            return
+        receiver.text(text)
+
+    def _answer(self) -> None:
+        """Send what the core has to say: pongs, and close frames."""
+        words = b"".join(self._core.data_to_send())
+        if words and not self._reason:
+            # Behind what is kept; while there is any, no ping is read that would ask for more.
+            self.push(words)
