@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine import serving
-from jobcast.gateway.engine.house import House
+from jobcast.gateway.engine.house import Door, House
 from jobcast.gateway.engine.limits import Limits
 from jobcast.gateway.engine.serving import Server, listen
 from jobcast.gateway.feed import Feed
@@ -84,7 +84,10 @@ class Gateway:
         self._sockets = Sockets(self.clients, calls, limits)
         self._routes = Routes(journal, queues, metrics, self.feed)
         guard = _guard(settings)
-        doors = {**dict.fromkeys(PATHS, self._sockets.engine), "/ws": PlainWebSockets(self.clients, calls)}
+        doors: dict[str, Door] = {
+            **dict.fromkeys(PATHS, self._sockets.engine),
+            "/ws": PlainWebSockets(self.clients, calls),
+        }
         self.house = House(limits, guard, metrics, doors)
         self._app = self._build(settings, Streams(self.clients, settings.heartbeat), guard)
 

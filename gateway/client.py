@@ -50,7 +50,7 @@ class Client:
         "queues",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a door knows of its client; only Clients calls it
         self,
         door: str,
         hub: Hub,

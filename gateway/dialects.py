@@ -1,4 +1,4 @@
-"""How each door writes a message: a Socket.IO packet or plain JSON in a WebSocket frame, a polled packet, an SSE block."""
+"""How each door writes a message: in a WebSocket frame (Socket.IO or plain), as a polled packet, as an SSE block."""
 
 import struct
 from typing import Final

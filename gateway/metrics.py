@@ -44,7 +44,7 @@ class Metrics:
         self.refused = Counter("jobcast_calls_refused", "Calls refused, by error code", ["code"], registry=registry)
         self.turned_away = Counter(
             "jobcast_connections_closed",
-            "Connections closed for what they did, by reason",
+            "Connections closed early, by reason",
             ["reason"],
             registry=registry,
         )

@@ -103,7 +103,7 @@ class _Server(SocketIoServer):
         super().__init__(namespaces=list(NAMESPACES), limits=limits)
         self._on_joined = on_joined
 
-    async def joined(self, sid: str, namespace: str) -> None:
+    async def joined(self, sid: str, _namespace: str) -> None:
         self._on_joined(sid)
 
 

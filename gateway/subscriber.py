@@ -98,7 +98,9 @@ def take_over(
 ) -> Subscriber:
     """Read a connection of redis-py ourselves from here on. Whoever opened it still disconnects it."""
     subscriber = Subscriber(deliver, answer)
-    transport = connection._writer.transport  # type: ignore[attr-defined]  # noqa: SLF001  it lends no other way
+    writer = connection._writer  # noqa: SLF001  it lends its transport no other way
+    assert writer is not None, "it is connected"
+    transport = writer.transport
     subscriber.attach(transport, connection.pack_command)  # type: ignore[arg-type]
     transport.set_protocol(subscriber)
     if transport.is_closing():

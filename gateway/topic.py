@@ -25,7 +25,7 @@ class Sink(Protocol):
 
 
 class Topic:
-    """``job_id`` is None for a queue's channel. ``ready`` ends when Redis has confirmed that the channel is followed."""
+    """``job_id`` is None for a queue's channel; ``ready`` ends when Redis has confirmed that it is followed."""
 
     __slots__ = ("_cork", "_lane", "_metrics", "_sinks", "channel", "job_id", "leaving", "ready")
 
@@ -96,7 +96,7 @@ class Topic:
                 frame = frames[client.dialect] = _joined(messages, client.dialect)
             try:
                 taken = client.outlet.offer(frame) if offer is None else offer(client.outlet, frame)
-            except Exception:
+            except Exception:  # noqa: BLE001  whatever a connection may raise
                 # One watcher's fault is not the others' loss; its own is read again from the record.
                 self._failed(messages[0])
                 taken = False
@@ -127,12 +127,12 @@ class Topic:
     def _hand(self, sink: Sink, message: Message) -> None:
         try:
             sink.receive(message)
-        except Exception:
+        except Exception:  # noqa: BLE001  the same
             self._failed(message)
 
     def _failed(self, message: Message) -> None:
         self._metrics.sink_errors.inc()
-        log.exception("a watcher failed to take an event", job=message.job_id)
+        log.exception("a watcher failed to take an event", job=message.job_id)  # noqa: LOG004  called from handlers
 
 
 def _joined(messages: Sequence[Message], dialect: Dialect) -> bytes:

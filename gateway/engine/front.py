@@ -66,11 +66,11 @@ class Front(asyncio.Protocol):
         deadline = min(1.0, house.limits.header) if self._crowded else house.limits.header
         house.wheel.add(self, house.loop.time() + deadline)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._leave()
         self._house.count(-1)
 
-    def due(self, now: float) -> float | None:
+    def due(self, _now: float) -> float | None:
         """No whole head within the deadline, which also ends who says nothing."""
         self._refuse(408, "request-timeout", f"expected a whole request head within {self._house.limits.header:g} s")
         self._house.turned_away("header-deadline")
@@ -85,7 +85,9 @@ class Front(asyncio.Protocol):
         start = max(0, len(head) - 3)
         head += data
         found = _END.search(head, start)
-        if (found.end() if found else len(head)) > self._house.limits.header_size:
+        if not head[:1].isalpha():
+            self._refuse(400, "bad-request", "expected an HTTP request; is this TLS?")
+        elif (found.end() if found else len(head)) > self._house.limits.header_size:
             size = self._house.limits.header_size
             self._refuse(431, "header-too-large", f"expected a request head of at most {size} bytes")
             self._house.turned_away("header-size")
@@ -118,18 +120,17 @@ class Front(asyncio.Protocol):
             return
         raw_path, _, query = request.path.partition("?")
         door = house.doors.get(unquote(raw_path).rstrip("/"))
-        refused = self._refusal(request) or (
-            (404, house.says("bad-request", "no WebSocket is served at this path"))
-            if door is None
-            else door.refuse(query)
-        )
+        if door is None:
+            self._refuse(404, "bad-request", "no WebSocket is served at this path")
+            return
+        refused = self._refusal(request) or door.refuse(query)
         if refused is not None:
             self._reply(*refused)
             return
         response = core.accept(request)
         core.send_response(response)
         answer = b"".join(core.data_to_send())
-        if response.status_code != 101 or door is None:
+        if response.status_code != 101:
             self._transport.write(answer)
             self._transport.close()
             return
@@ -152,12 +153,12 @@ class Front(asyncio.Protocol):
         return None
 
     def _lost(self, connection: WebSocketConnection) -> None:
-        self._state.connections.discard(connection)  # type: ignore[arg-type]
+        self._state.connections.discard(connection)
         self._house.count(-1)
 
     def _leave(self) -> None:
         self._house.wheel.forget(self)
-        self._state.connections.discard(self)  # type: ignore[arg-type]
+        self._state.connections.discard(self)
 
     # Answers of our own, for who gets no further.
 

@@ -1,4 +1,4 @@
-"""uvicorn's h11 connection with the bounds it lacks: deadlines for head and body, and for a client that does not read."""
+"""uvicorn's h11 connection with the bounds it lacks: deadlines for head, body and whoever does not read."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ class HttpConnection(H11Protocol):
         else:
             self._house.wheel.forget(self)
 
-    def due(self, now: float) -> float | None:
+    def due(self, _now: float) -> float | None:
         """The head of a later request, or a body, took too long."""
         self._house.turned_away("body-deadline" if self.conn.their_state is h11.SEND_BODY else "header-deadline")
         self.transport.abort()
@@ -61,7 +61,7 @@ class HttpConnection(H11Protocol):
         if self._once:
             self.transport.close()
 
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+    def handle_websocket_upgrade(self, _event: h11.Request) -> None:
         """A WebSocket on a connection that served requests before: no client does that."""
         self.send_400_response("open a WebSocket on a connection of its own")
 

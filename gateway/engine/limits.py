@@ -9,7 +9,8 @@ class Limits:
 
     ``header``, ``connect`` and ``body`` are deadlines: for the whole head of a request (silence included), for a first
     Socket.IO CONNECT after the connection, for the body of a request. ``write`` without any progress in writing ends a
-    client as slow. ``ping_interval`` and ``ping_timeout`` are Engine.IO's. One poll and one post at a time is the protocol's own.
+    client as slow. ``ping_interval`` and ``ping_timeout`` are Engine.IO's. One poll and
+    one post at a time is the protocol's own rule.
     """
 
     connections: int = 10_000

@@ -1,4 +1,4 @@
-"""Engine.IO v4 packets: a type digit and text; binary is a WebSocket's binary frame, or base64 behind a ``b`` in a poll.
+"""Engine.IO v4 packets: a type digit and text; binary is a binary frame, or base64 behind a ``b`` in a poll.
 
 See the Engine.IO protocol, revision 4, section "Packet encoding".
 """

@@ -45,6 +45,10 @@ class Polling:
             waiting.cancel()
             self._poll = None
 
+    def handshake(self) -> bytes:
+        """The first answer: the open packet, and what was said with it."""
+        return self._next()
+
     def release(self) -> None:
         """Answer a poll that waits, with a noop."""
         if self._poll is not None:

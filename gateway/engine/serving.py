@@ -18,7 +18,7 @@ from jobcast.gateway.engine.house import House
 from jobcast.shared.errors import BadSettings
 
 UNSENT: Final = 128 * 1024
-"""Bytes the kernel may hold for a connection before it has sent them: more would only be older news for a slow client."""
+"""Bytes the kernel may hold unsent for a connection: more would only be older news for a slow client."""
 LAST_REQUESTS: Final = 0.5
 """Seconds a request under way has at least, once everybody else is gone."""
 

@@ -1,6 +1,5 @@
 """One Engine.IO session: its transport, its heartbeat, its end. See the Engine.IO protocol, revision 4."""
 
-from collections.abc import Callable
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -29,7 +28,9 @@ class Engine(Protocol):
     """What a session asks of its server."""
 
     limits: Limits
-    wheel: Wheel
+
+    @property
+    def wheel(self) -> Wheel: ...
 
     async def take(self, session: "Session", data: str | bytes) -> None: ...
 
@@ -244,18 +245,15 @@ class Probe:
         else:
             self._give_up()
 
-    def binary(self, data: bytes) -> None:
+    def binary(self, _data: bytes) -> None:
         self._give_up()
 
-    def lost(self, reason: str) -> None:
+    def lost(self, _reason: str) -> None:
         self._wheel.forget(self)
 
-    def due(self, now: float) -> float | None:
+    def due(self, _now: float) -> float | None:
         self._connection.close(1008, "no upgrade")
         return None
 
     def _give_up(self) -> None:
         self._connection.close(1008, "no probe")
-
-
-Handler = Callable[..., Any]

@@ -4,6 +4,7 @@ A packet that is none, or that no connected client may send, ends its connection
 place where nobody hears it, and keeps a client of no state. See the Socket.IO protocol, revision 5.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -50,7 +51,7 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
 
-    async def joined(self, sid: str, namespace: str) -> None:
+    async def joined(self, sid: str, namespace: str, /) -> None:
         """A namespace is connected, and the client has been told."""
 
     async def take(self, eio_sid: str, data: str | bytes) -> None:
@@ -125,22 +126,29 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
 
 def _problem(packet: Any, most_attachments: int) -> str | None:
     """What is wrong with a packet's parts; None when they fit its type."""
-    kind, data = packet.packet_type, packet.data
-    binary = kind in {types.BINARY_EVENT, types.BINARY_ACK}
     if packet.attachment_count > most_attachments:
         return f"expected at most {most_attachments} attachments, {packet.attachment_count} are announced"
-    if bool(packet.attachment_count) != binary:
+    if bool(packet.attachment_count) != (packet.packet_type in {types.BINARY_EVENT, types.BINARY_ACK}):
         return "attachments and the packet's type do not fit"
     if packet.id is not None and packet.id >= 10**LONGEST_ID:
         return f"expected an id of at most {LONGEST_ID} digits"
-    if kind == types.CONNECT:
-        return None if data is None or isinstance(data, dict) else "expected an object with CONNECT"
-    if kind == types.DISCONNECT:
-        return None if data is None else "expected nothing with DISCONNECT"
-    if not isinstance(data, list):
-        return "expected an array"
-    if kind in {types.ACK, types.BINARY_ACK}:
-        return None if packet.id is not None else "expected an id with ACK"
-    if not data or not isinstance(data[0], str) or data[0] in RESERVED:
-        return "expected an array that begins with the name of an event"
-    return None
+    expected, fits = _PAYLOADS[packet.packet_type]
+    return None if fits(packet.id, packet.data) else f"expected {expected}"
+
+
+def _names_event(_id: object, data: object) -> bool:
+    return isinstance(data, list) and bool(data) and isinstance(data[0], str) and data[0] not in RESERVED
+
+
+def _answers(packet_id: object, data: object) -> bool:
+    return packet_id is not None and isinstance(data, list)
+
+
+_PAYLOADS: Final[dict[int, tuple[str, Callable[[object, object], bool]]]] = {
+    types.CONNECT: ("an object, or nothing, with CONNECT", lambda _, data: data is None or isinstance(data, dict)),
+    types.DISCONNECT: ("nothing with DISCONNECT", lambda _, data: data is None),
+    types.EVENT: ("an array that begins with the name of an event", _names_event),
+    types.BINARY_EVENT: ("an array that begins with the name of an event", _names_event),
+    types.ACK: ("an id and an array with ACK", _answers),
+    types.BINARY_ACK: ("an id and an array with ACK", _answers),
+}

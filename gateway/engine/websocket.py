@@ -1,8 +1,8 @@
-"""A WebSocket connection as a protocol of the event loop: the websockets library's core, and nothing running beside it.
+"""A WebSocket connection as a protocol of the event loop: the websockets library's core, and nothing runs beside it.
 
-No task, queue or timer belongs to a connection. It is its own outlet: a message is handed to the kernel at once, and what
-the kernel does not take waits in the outbox until it does. While it waits nothing is read either, so that whoever asks
-without reading (calls, a flood of pings) is held up by TCP and costs no memory.
+No task, queue or timer belongs to a connection. It is its own outlet: a message is handed to the kernel at once, and
+what the kernel does not take waits in the outbox until it does. While it waits nothing is read either, so that whoever
+asks without reading (calls, a flood of pings) is held up by TCP and costs no memory.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ class Receiver(Protocol):
 
     def text(self, data: str) -> None: ...
 
-    def binary(self, data: bytes) -> None: ...
+    def binary(self, data: bytes, /) -> None: ...
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, /) -> None:
         """It is over; called once. ``slow``, ``gone``, ``bad-packet``, or the word :meth:`close` was given."""
         ...
 
@@ -158,18 +158,17 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         core = self._core
         core.receive_data(data)
-        if self._reason:
+        if not self.open:
             # Nothing counts any more but the answer to our close frame.
             if core.close_rcvd is not None or core.parser_exc is not None:
                 self._transport.close()
             core.events_received()
             return
         for event in core.events_received():
-            if self._reason:
-                break
-            assert isinstance(event, Frame)
-            self._frame(event)
-        if core.parser_exc is not None and not self._reason:
+            if self.open:
+                assert isinstance(event, Frame)
+                self._frame(event)
+        if core.parser_exc is not None and self.open:
             log.info("what came is no WebSocket", reason=str(core.parser_exc)[:200])
             self._finish("bad-frame")
         else:
@@ -178,7 +177,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def eof_received(self) -> None:
         self.abort("gone")
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._end(self._reason or "gone")
         self._fd = -1
         self._stalls.discard(self)

@@ -16,7 +16,7 @@ class Due(Protocol):
 
     slot: "set[Due] | None"
 
-    def due(self, now: float) -> float | None:
+    def due(self, now: float, /) -> float | None:
         """The time has come: answer when to be called again (loop time), or None for never."""
         ...
 

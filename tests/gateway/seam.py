@@ -17,7 +17,7 @@ from jobcast.shared.journal import MemoryJournal
 from jobcast.shared.journal.contract import Life, Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import JOB_SNAPSHOT
-from jobcast.shared.states import TERMINAL
+from jobcast.shared.states import JOB_CANCELLED, JOB_COMPLETED, JOB_FAILED, TERMINAL
 from tests.gateway.events import completed, failed, logged, progressed, queued, started
 
 JOB = "job"
@@ -44,8 +44,8 @@ class Ledger:
         """Every progress event ever recorded: the only ones that may be skipped."""
         self._heard: set[Position] = set()
 
-    def hear(self, message: Message) -> None:
-        name, payload = msgspec.json.decode(message.wire)
+    def hear(self, wire: bytes) -> None:
+        name, payload = msgspec.json.decode(wire)
         if name == JOB_SNAPSHOT:
             self._reset(payload)
             return
@@ -62,7 +62,7 @@ class Ledger:
         assert payload.get("skipped", 0) == len(skipped), f"{list(skipped)} are missing before {place}"
         assert all(Position(place.epoch, seq) in self.progress for seq in skipped), "more than progress was skipped"
         self.position = place
-        self.over = message.ends_job
+        self.over = name in {JOB_COMPLETED, JOB_CANCELLED} or (name == JOB_FAILED and payload["final"])
 
     def heard(self, position: Position) -> bool:
         return position in self._heard
@@ -186,7 +186,7 @@ class World:
     def _take(self, message: Message) -> None:
         last = self.watch.last
         sent = self.watch.live(message)
-        if sent is not None and not self.outbox.offer(sent):
+        if sent is not None and not self.outbox.offer(sent.wire):
             self.watch.lag(last)
 
     def read(self) -> None:
@@ -204,10 +204,10 @@ class World:
         (reading,), self.reading = self.reading, None
         opened = self.watch.opened(reading)
         for message in opened.introduction:
-            self.outbox.push(message)
+            self.outbox.push(message.wire)
         last = opened.start
         for message in opened.events:
-            if not self.outbox.offer(message):
+            if not self.outbox.offer(message.wire):
                 self.watch.lag(last)
                 break
             last = message.position
@@ -215,8 +215,8 @@ class World:
     # The client.
 
     def drain(self) -> None:
-        for message in self.outbox.take(200):
-            self.ledger.hear(message)
+        for wire in self.outbox.take(200):
+            self.ledger.hear(wire)
 
     def resume(self) -> None:
         """The connection breaks; another one goes on from what was applied last."""

@@ -11,9 +11,9 @@ from typing import Any, Final
 import httpx
 from redis.asyncio import Redis
 
+from jobcast.gateway.allowance import Allowance
 from jobcast.gateway.app import Gateway, build, listen, server
 from jobcast.gateway.client import Client
-from jobcast.gateway.allowance import Allowance
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics

@@ -148,12 +148,15 @@ async def test_a_malformed_socketio_packet_costs_at_most_its_own_connection(
         await asyncio.sleep(0.05)
 
 
-async def test_an_event_named_connect_makes_no_second_client(house: Served) -> None:
+@pytest.mark.parametrize("name", ["connect", "disconnect"])
+async def test_an_event_of_a_reserved_name_ends_the_connection_as_the_reference_server_does(
+    house: Served, name: str
+) -> None:
     async with SocketIoListener.to(house.url) as listener:
-        for _ in range(5):
-            await listener.send("connect", {})
-        await listener.call("get-subscriptions")
         assert len(house.gateway.clients) == 1
+        await listener.client._send_packet(listener.client.packet_class(2, data=[name], namespace="/"))
+        await listener.until_ended()
+        assert len(house.gateway.clients) == 0
 
 
 async def test_what_is_no_engineio_packet_disturbs_no_neighbour(start_gateway: StartGateway, redis_url: str) -> None:

@@ -142,4 +142,4 @@ async def test_a_reason_without_end_is_refused(gateway: GatewayProcess) -> None:
     ],
 )
 async def test_what_is_no_request_is_refused(gateway: GatewayProcess, data: bytes) -> None:
-    assert (await send_raw(gateway.port, data))[:12] in {b"HTTP/1.1 400", b"HTTP/1.1 403"}
+    assert (await send_raw(gateway.port, data))[:12] in {b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 431"}

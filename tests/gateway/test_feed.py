@@ -4,13 +4,12 @@ import asyncio
 
 import pytest
 
-from jobcast.gateway.client import Client
 from jobcast.gateway.wire import parse
 from jobcast.shared.errors import Unavailable
 from tests.conftest import StartRedis
 from tests.gateway.events import completed, logged, progressed, queued, started
 from tests.gateway.seam import Ledger
-from tests.gateway.support import Core, core
+from tests.gateway.support import Core, PulledClient, core
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -20,7 +19,7 @@ JOB = "j"
 class Reader:
     """Takes whatever a client is owed, as a door would, and holds it to the promise."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: PulledClient) -> None:
         self.client = client
         self.ledger = Ledger()
         self.seqs: list[int] = []
@@ -28,9 +27,9 @@ class Reader:
 
     async def _read(self) -> None:
         while messages := await self.client.next_messages():
-            for message in messages:
-                self.ledger.hear(message)
-                if parse(message.wire) is not None and message.position is not None:
+            for wire in messages:
+                self.ledger.hear(wire)
+                if (message := parse(wire)) is not None and message.position is not None:
                     self.seqs.append(message.position.seq)
 
     @property

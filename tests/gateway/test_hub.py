@@ -91,7 +91,6 @@ async def test_a_channel_is_confirmed_before_the_record_is_read(redis_server: Re
 
 
 async def test_a_watcher_that_fails_is_counted_and_costs_the_others_nothing(parts: Core) -> None:
-    channel = parts.keys.channel("j")
     watchers = [Notes(broken=number == 500) for number in range(1000)]
     for watcher in watchers:
         await parts.hub.join_job("j", watcher)
@@ -121,7 +120,7 @@ async def test_bytes_that_are_no_event_are_counted_and_the_next_event_is_deliver
 
 async def test_joining_while_the_feed_is_away_is_unavailable_and_leaves_nothing(redis_url: str) -> None:
     async with core(redis_url, running=False) as parts:
-        joins = [parts.hub.join(parts.keys.channel("j"), Notes()) for _ in range(3)]
+        joins = [parts.hub.join_job("j", Notes()) for _ in range(3)]
         answers = await asyncio.gather(*joins, return_exceptions=True)
         assert [type(answer) for answer in answers] == [Unavailable] * 3
         assert len(parts.hub) == 0
@@ -130,9 +129,9 @@ async def test_joining_while_the_feed_is_away_is_unavailable_and_leaves_nothing(
 async def test_a_watcher_that_leaves_before_the_confirmation_is_told_unavailable(redis_url: str) -> None:
     async with core(redis_url, running=False, linger=0.05) as parts:
         notes = Notes()
-        joining = asyncio.create_task(parts.hub.join(parts.keys.channel("j"), notes))
+        joining = asyncio.create_task(parts.hub.join_job("j", notes))
         await asyncio.sleep(0)
-        parts.hub.leave(parts.keys.channel("j"), notes)
+        parts.hub.leave_job("j", notes)
         with pytest.raises(Unavailable):
             await joining
         assert len(parts.hub) == 0
@@ -149,16 +148,16 @@ async def test_joins_and_leaves_in_any_order_end_with_what_is_still_watched(
 
         async def come_and_go(notes: Notes) -> None:
             for _ in range(40):
-                channel = chance.choice(channels)
-                joining = asyncio.create_task(parts.hub.join_job("j", notes))
+                job_id = f"j{chance.randrange(5)}"
+                joining = asyncio.create_task(parts.hub.join_job(job_id, notes))
                 await asyncio.sleep(chance.choice([0, 0, 0.001, 0.004]))
                 if chance.random() < 0.2:
                     joining.cancel()
                 await asyncio.gather(joining, return_exceptions=True)
-                parts.hub.leave_job("j", notes)
+                parts.hub.leave_job(job_id, notes)
 
         staying = Notes()
-        await parts.hub.join(channels[0], staying)
+        await parts.hub.join_job("j0", staying)
         await asyncio.gather(*(come_and_go(Notes()) for _ in range(20)))
         await wait_until(lambda: len(parts.hub) == 1, 2, "the lingers to end")
         await wait_until(lambda: [subscribers(redis_server, c) for c in channels] == [1, 0, 0, 0, 0], 2, "NUMSUB")
@@ -168,7 +167,7 @@ async def test_joins_and_leaves_in_any_order_end_with_what_is_still_watched(
 
 async def test_following_again_at_once_misses_nothing_published_after_the_answer(redis_url: str) -> None:
     async with core(redis_url) as parts:
-        channel, notes = parts.keys.channel("j"), Notes()
+        notes = Notes()
         await parts.journal.append(queued("j"))
         await parts.journal.append(started("j"))
         for number in range(3, 83):

@@ -55,7 +55,7 @@ async def test_a_reader_that_pauses_costs_little_and_is_sent_the_latest_with_wha
             largest = 0
             for _ in range(100):
                 await publish(house, 10)
-                largest = max(largest, slow.outbox.size)
+                largest = max(largest, slow.outlet.outbox.size)
             assert MARK // 2 < largest <= MARK + 21_000
             await neighbour.until_seq(1002)
             await house.journal.append(completed("j"))
