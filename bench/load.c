@@ -2,7 +2,7 @@
  *
  *   load PORT PATH, then lines on standard input, each answered by one line of JSON:
  *     open COUNT job|queue|raw TARGET ACK WINDOW MILLISECONDS   COUNT more clients, at most WINDOW on their way
- *     wait ENDS MILLISECONDS                                    until so many ends of jobs were seen, all clients together
+ *     wait ENDS MILLISECONDS                                    until so many ends of jobs were seen, of all clients
  *     report | reset | quit
  */
 #define _GNU_SOURCE
