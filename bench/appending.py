@@ -1,24 +1,22 @@
 """What the journal costs: an event checked, numbered, recorded and published, against the bare PUBLISH it replaces."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from redis.asyncio import Redis
 
-from bench.case import Row
 from jobcast.shared.events import JobProgress, JobStarted
 from jobcast.shared.journal import RedisJournal, Writer
 from jobcast.shared.redis import connect
 
-EVENTS = 5000
 
-
-async def _redis_cpu(client: Redis) -> float:
-    used = await client.info("cpu")
-    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
-
-
-async def measure(redis_url: str) -> list[Row]:
+def measure(redis_url: str, events: int) -> dict[str, dict[str, float]]:
     """One writer, one event at a time, as a reporter sends them."""
+    return asyncio.run(_measure(redis_url, events))
+
+
+async def _measure(redis_url: str, events: int) -> dict[str, dict[str, float]]:
     client = connect(redis_url, name="bench")
     common = {"job_id": "bench", "queue": "bench", "attempt": 1, "timestamp": 1}
     journal, writer = RedisJournal(client), Writer()
@@ -32,16 +30,26 @@ async def measure(redis_url: str) -> list[Row]:
         event = JobProgress(**common, progress=n % 100, stage="rendering")  # type: ignore[arg-type]
         await journal.append(event, key=writer.key())
 
-    spent = []
-    for step in (publish, append):
-        redis, wall = await _redis_cpu(client), time.perf_counter()
-        for n in range(EVENTS):
-            await step(n)
-        spent.append((time.perf_counter() - wall, await _redis_cpu(client) - redis))
-    await client.aclose()
-    (publish_wall, publish_cpu), (append_wall, append_cpu) = spent
-    each = 1e6 / EVENTS
-    return [
-        Row("append one event", "us", append_wall * each, publish_wall * each, "PUBLISH"),
-        Row("append one event, CPU of Redis", "us", append_cpu * each, publish_cpu * each, "PUBLISH"),
-    ]
+    try:
+        return {
+            "publish": await _spend(client, publish, events),
+            "jobcast": await _spend(client, append, events),
+        }
+    finally:
+        await client.aclose()
+
+
+async def _spend(client: Redis, step: Callable[[int], Awaitable[None]], events: int) -> dict[str, float]:
+    redis, wall = await _redis_cpu(client), time.perf_counter()
+    for n in range(events):
+        await step(n)
+    wall = time.perf_counter() - wall
+    return {
+        "append.wall": wall / events * 1e6,
+        "append.cpu": (await _redis_cpu(client) - redis) / events * 1e6,
+    }
+
+
+async def _redis_cpu(client: Redis) -> float:
+    used = await client.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])

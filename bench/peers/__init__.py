@@ -1,0 +1,1 @@
+"""The servers under measurement; each speaks the same protocol to the clients."""
