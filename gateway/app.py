@@ -232,6 +232,7 @@ def serve(settings: Settings) -> None:
     address = listening.getsockname()
     serving.raise_descriptor_limit()
     gateway = build(settings)
+    serving.spare_the_collector()
     log.info("listening", url=f"http://{address[0]}:{address[1]}", redis=without_secrets(settings.redis_url))
     with listening:
         server(gateway, settings).run(sockets=[listening])

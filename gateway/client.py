@@ -128,12 +128,11 @@ class Client:
         self._hub.metrics.watches.inc()
         try:
             await self._hub.join_job(job_id, sink)
-            reading = await self._hub.journal.read(job_id, since)
+            reading = await self._hub.read(job_id, since)
         except BaseException:
             if self.jobs.get(job_id) is sink:
                 self.unwatch_job(job_id)
             raise
-        self._hub.metrics.readings.inc()
         return self._open(sink.watch, sink.watch.opened(reading))
 
     def unwatch_job(self, job_id: str) -> None:
@@ -275,11 +274,10 @@ class Client:
             watch = next(iter(self._behind))
             del self._behind[watch]
             try:
-                reading = await self._hub.journal.read(watch.job_id, watch.begin_reading())
+                reading = await self._hub.read(watch.job_id, watch.begin_reading())
             except Unavailable:
                 watch.lag(watch.last)
                 self._behind[watch] = None
                 await asyncio.sleep(RETRY_READING)
                 continue
-            self._hub.metrics.readings.inc()
             self._open(watch, watch.opened(reading))

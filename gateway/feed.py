@@ -43,6 +43,7 @@ class Feed:
         self._unconfirmed: Counter[bytes] = Counter()
         self._waiters: dict[bytes, asyncio.Future[None]] = {}
         self._commands: list[tuple[bytes, bytes]] = []
+        self._under_way = 0
         self._kick = asyncio.Event()
         self._answered = 0.0
         self.status: Status = "stale"
@@ -101,6 +102,7 @@ class Feed:
         self._answered = asyncio.get_running_loop().time()
         self._commands = [(b"SUBSCRIBE", channel) for channel in self._wanted]
         self._unconfirmed = Counter(self._wanted)
+        self._under_way = 0
         self.status = "catching-up"
         self._kick.set()
         try:
@@ -115,6 +117,9 @@ class Feed:
         match response:
             case [b"subscribe", channel, _]:
                 self._confirmed(channel)
+                self._landed()
+            case [b"unsubscribe", _, _]:
+                self._landed()
             # A ping is answered in two shapes: with nothing subscribed it is a plain reply.
             case [b"pong", _] | b"PONG":
                 self._pong()
@@ -137,6 +142,11 @@ class Feed:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def _landed(self) -> None:
+        self._under_way -= 1
+        if not self._under_way and self._commands:
+            self._kick.set()
+
     def _command(self, verb: bytes, channel: bytes) -> None:
         if self._subscriber is not None:
             self._commands.append((verb, channel))
@@ -146,17 +156,22 @@ class Feed:
             self._kick.set()
 
     async def _write(self, subscriber: Subscriber) -> None:
-        """Send what is asked for, neighbours with the same verb in one command."""
+        """Send what is asked for, neighbours with the same verb in one command.
+
+        What is asked for while a command is under way goes with the next one: a crowd that subscribes costs a write to
+        Redis for each turn of Redis, and not for each client.
+        """
         while True:
             await self._kick.wait()
             self._kick.clear()
-            while self._commands:
+            while self._commands and not self._under_way:
                 verb = self._commands[0][0]
                 neighbours = self._commands[:BATCH]
                 run = next((i for i, (v, _) in enumerate(neighbours) if v != verb), len(neighbours))
                 del self._commands[:run]
+                self._under_way = run
                 subscriber.send(verb, *(channel for _, channel in neighbours[:run]))
-            if self.status == "catching-up":
+            if self.status == "catching-up" and not self._commands:
                 # Answered after every confirmation before it: then all that is wanted is followed.
                 subscriber.send(b"PING")
 

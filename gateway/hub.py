@@ -7,12 +7,14 @@ from typing import Final
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outlet import Cork
+from jobcast.gateway.readings import Readings
 from jobcast.gateway.topic import Sink, Topic
 from jobcast.gateway.wire import Message, parse
 from jobcast.shared import logs
 from jobcast.shared.errors import Unavailable
-from jobcast.shared.journal.contract import Journal
+from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.keys import Keys
+from jobcast.shared.position import Position
 
 LINGER: Final = 2.0
 """Seconds a channel is kept after its last watcher: a page that reloads finds it still there."""
@@ -28,6 +30,7 @@ class Hub:
         self.keys = keys
         self.metrics = metrics
         self.cork = Cork()
+        self._readings = Readings(journal, metrics)
         self._linger = linger
         self._topics: dict[bytes, Topic] = {}
         self.feed: Feed | None = None
@@ -54,6 +57,17 @@ class Hub:
     def leave_queue(self, queue: str, sink: Sink) -> None:
         """The same for a queue."""
         self._leave(self.keys.queue_channel(queue).encode(), sink)
+
+    async def read(self, job_id: str, since: Position | None = None) -> Reading:
+        """A job's record, and with ``since`` what was missed.
+
+        Raises:
+            Unavailable: the journal cannot be read.
+        """
+        if since is None:
+            return await self._readings.read(job_id)
+        self.metrics.readings.inc()
+        return await self.journal.read(job_id, since)
 
     def deliver(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
         """Hand on what one read of Redis brought, ``(channel, event)`` each, in one write for each connection."""
