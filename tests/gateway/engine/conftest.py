@@ -1,0 +1,58 @@
+"""Servers for the protocol tests: each test takes ``server`` and runs against the stock stack and against ours.
+
+``-k ours`` and ``-k stock`` choose one. A test that the stock stack fails names the defect in ``fails_on_stock``, and
+there asserts that the defect is real: the day it is mended, the test says so.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Protocol
+
+import pytest
+
+from tests.gateway.engine.support import ConformanceServer, Kind
+
+
+class StartServer(Protocol):
+    """Start a server of the test's own; options in seconds."""
+
+    async def __call__(self, kind: Kind, **options: float) -> ConformanceServer: ...
+
+
+@pytest.fixture(scope="session")
+def conformance_servers() -> Iterator[Callable[[Kind], ConformanceServer]]:
+    with ExitStack() as stack:
+        running: dict[Kind, ConformanceServer] = {}
+
+        def get(kind: Kind) -> ConformanceServer:
+            if kind not in running:
+                running[kind] = stack.enter_context(ConformanceServer(kind))
+            return running[kind]
+
+        yield get
+
+
+@pytest.fixture(params=["stock", "ours"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture
+async def server(kind: Kind, conformance_servers: Callable[[Kind], ConformanceServer]) -> ConformanceServer:
+    """The server of the protocol suites: pings every 300 ms, 200 ms to answer, 1 s to connect to a namespace."""
+    running = conformance_servers(kind)
+    await running.up()
+    return running
+
+
+@pytest.fixture
+def start_server(children: ExitStack) -> StartServer:
+    async def start(kind: Kind, **options: float) -> ConformanceServer:
+        child = ConformanceServer(kind, **options)
+        children.enter_context(child)
+        children.callback(lambda: print(child.report))
+        await child.up()
+        return child
+
+    return start
