@@ -12,6 +12,17 @@ import pytest
 
 from tests.gateway.engine.support import ConformanceServer, Kind
 
+TOOK: list[float] = []
+"""Seconds to each outcome of malformed input in this run."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TOOK:
+        ordered = sorted(TOOK)
+        half, most = (1000 * ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
+        line = f"{len(TOOK)} malformed inputs: p50 {half:.1f} ms, p99 {most:.1f} ms, most {1000 * ordered[-1]:.1f} ms"
+        terminalreporter.write_line(line)
+
 
 class StartServer(Protocol):
     """Start a server of the test's own; options in seconds."""

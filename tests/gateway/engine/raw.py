@@ -54,6 +54,13 @@ class End(NamedTuple):
     seconds: float
 
 
+class _Reader(asyncio.StreamReader):
+    """What came before a reset is read before the reset is seen, which then is an end like any other."""
+
+    def set_exception(self, _exc: BaseException) -> None:
+        self.feed_eof()
+
+
 class Wire:
     """One TCP connection; a WebSocket once :meth:`upgrade` was answered with 101."""
 
@@ -67,17 +74,22 @@ class Wire:
     @classmethod
     @contextlib.asynccontextmanager
     async def to(cls, port: int) -> AsyncIterator[Self]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+        reader = _Reader(limit=1 << 20, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
             yield cls(reader, writer)
         finally:
             writer.transport.abort()
 
     async def send(self, data: bytes) -> None:
-        """Write; a server that has hung up meanwhile is found out by reading."""
-        with contextlib.suppress(ConnectionError):
-            self.writer.write(data)
-            await self.writer.drain()
+        """Write; a server that has hung up or reads no more is found out by reading."""
+        self.writer.write(data)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self.writer.drain()
 
     async def answer(self, timeout: float = 2.0) -> Answer | None:
         """The next HTTP answer; None where the connection ends without one."""

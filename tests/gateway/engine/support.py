@@ -67,6 +67,11 @@ class ConformanceServer(ChildProcess):
         return int(pages) * 4096
 
 
+def http(url: str) -> httpx.AsyncClient:
+    # Certificates are not read, for none are used: reading them takes longer than most tests.
+    return httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=3)
+
+
 class Polling:
     """An Engine.IO session by HTTP long-polling. Nothing is answered by itself: a test says every request."""
 
@@ -79,7 +84,7 @@ class Polling:
     @classmethod
     @contextlib.asynccontextmanager
     async def to(cls, port: int, path: str = ENGINE) -> AsyncIterator["Polling"]:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=3) as client:
+        async with http(f"http://127.0.0.1:{port}") as client:
             session = cls(client, path, port)
             answer = await client.get(path, params={"EIO": "4", "transport": "polling"})
             assert answer.status_code == 200, answer.text
