@@ -4,6 +4,7 @@
 there asserts that the defect is real: the day it is mended, the test says so.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Protocol
@@ -11,6 +12,7 @@ from typing import Protocol
 import pytest
 
 from tests.gateway.engine.support import ConformanceServer, Kind
+from tests.gateway.support import GatewayProcess, until_ready
 
 TOOK: list[float] = []
 """Seconds to each outcome of malformed input in this run."""
@@ -28,6 +30,20 @@ class StartServer(Protocol):
     """Start a server of the test's own; options in seconds."""
 
     async def __call__(self, kind: Kind, **options: float) -> ConformanceServer: ...
+
+
+@pytest.fixture(scope="module")
+def ready_child(shared_child: GatewayProcess) -> GatewayProcess:
+    """The module's gateway, its readiness waited for once: hundreds of rows would wait a minute together."""
+    asyncio.run(until_ready(shared_child))
+    return shared_child
+
+
+@pytest.fixture
+def target(ready_child: GatewayProcess) -> Iterator[GatewayProcess]:
+    """A gateway to send anything to; after each test its log must be clean."""
+    yield ready_child
+    ready_child.check_log()
 
 
 @pytest.fixture(scope="session")

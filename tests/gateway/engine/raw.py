@@ -112,6 +112,7 @@ class Wire:
                 body = b""
                 while size := int(await self.reader.readline(), 16):
                     body += (await self.reader.readexactly(size + 2))[:-2]
+                await self.reader.readline()
                 return body
             return await self.reader.read()
         return b""
