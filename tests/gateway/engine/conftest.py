@@ -5,7 +5,7 @@ there asserts that the defect is real: the day it is mended, the test says so.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -26,10 +26,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
 
 
+class GetServer(Protocol):
+    """A server that others use too."""
+
+    async def __call__(self, kind: Kind, **options: float) -> ConformanceServer: ...
+
+
 class StartServer(Protocol):
     """Start a server of the test's own; options in seconds."""
 
-    async def __call__(self, kind: Kind, **options: float) -> ConformanceServer: ...
+    async def __call__(self, kind: Kind, **options: float | str) -> ConformanceServer: ...
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +53,17 @@ def target(ready_child: GatewayProcess) -> Iterator[GatewayProcess]:
 
 
 @pytest.fixture(scope="session")
-def conformance_servers() -> Iterator[Callable[[Kind], ConformanceServer]]:
+def running() -> Iterator[GetServer]:
+    """One server for each kind and each set of options, kept for the whole run."""
     with ExitStack() as stack:
-        running: dict[Kind, ConformanceServer] = {}
+        started: dict[object, ConformanceServer] = {}
 
-        def get(kind: Kind) -> ConformanceServer:
-            if kind not in running:
-                running[kind] = stack.enter_context(ConformanceServer(kind))
-            return running[kind]
+        async def get(kind: Kind, **options: float) -> ConformanceServer:
+            key = (kind, *sorted(options.items()))
+            if key not in started:
+                started[key] = stack.enter_context(ConformanceServer(kind, **options))
+            await started[key].up()
+            return started[key]
 
         yield get
 
@@ -66,16 +75,27 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-async def server(kind: Kind, conformance_servers: Callable[[Kind], ConformanceServer]) -> ConformanceServer:
+async def server(kind: Kind, running: GetServer) -> ConformanceServer:
     """The server of the protocol suites: pings every 300 ms, 200 ms to answer, 1 s to connect to a namespace."""
-    running = conformance_servers(kind)
-    await running.up()
-    return running
+    return await running(kind)
+
+
+@pytest.fixture
+async def running_stock(running: GetServer) -> ConformanceServer:
+    """For what ours is asked of a whole gateway."""
+    return await running("stock")
+
+
+@pytest.fixture
+async def calm_server(kind: Kind, running: GetServer) -> ConformanceServer:
+    """One whose pings come too late to end anything, so that only its deadlines of half a second can."""
+    deadlines = {f"{each}_deadline": 0.5 for each in ("connect", "header", "body", "write")}
+    return await running(kind, ping_interval=20, ping_timeout=20, **deadlines)
 
 
 @pytest.fixture
 def start_server(children: ExitStack) -> StartServer:
-    async def start(kind: Kind, **options: float) -> ConformanceServer:
+    async def start(kind: Kind, **options: float | str) -> ConformanceServer:
         child = ConformanceServer(kind, **options)
         children.enter_context(child)
         children.callback(lambda: print(child.report))

@@ -23,13 +23,19 @@ ENGINE, SOCKET = "/engine.io/", "/socket.io/"
 class ConformanceServer(ChildProcess):
     """``conformance_server.py`` in a child; ``options`` are those of its command line."""
 
-    def __init__(self, kind: Kind, **options: float) -> None:
+    def __init__(self, kind: Kind, **options: float | str) -> None:
         self.kind = kind
         self.port, self.watch_port = free_port(), free_port()
         given = {"port": self.port, "watch_port": self.watch_port, **options}
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         command = [sys.executable, "-m", "tests.gateway.engine.conformance_server", kind, *words]
         super().__init__(command, env=clean_environment())
+
+    def close(self) -> None:
+        """At once: a stock server with a client that reads nothing never stops when asked."""
+        if self.exit_code is None:
+            self.kill()
+        super().close()
 
     async def up(self) -> None:
         """Wait until it serves; fail at once if it ends instead."""
