@@ -1,0 +1,122 @@
+"""Rows for Engine.IO: packets over a WebSocket, and bodies posted by a poller."""
+
+from tests.gateway.engine.rows import CLOSED, DROPPED, IGNORED, Row, closed, rows, status
+
+TAKEN = (status(200, ends=False),)
+REFUSED = (status(400, ends=True),)
+ENDED = (status(200, 400, ends=True),)
+"""A good payload: it may be taken before it is found that Socket.IO makes no sense of it."""
+EITHER = (status(200), status(400, ends=True))
+CALL = '42["get-subscriptions"]'
+
+PACKETS: list[Row] = [
+    *rows(
+        "opened",
+        CLOSED,
+        ("an empty packet", ""),
+        ("type 7", "7"),
+        ("type 8 with data", "8x"),
+        ("type 9", "9"),
+        ("a letter for a type", "abc"),
+        ("a space for a type", " 4"),
+        ("a minus for a type", "-1"),
+        ("NUL for a type", "\x00"),
+        ("a record separator", "\x1e"),
+        ("a type in another script's digits", "٤0"),
+        ("a superscript for a type", "⁴0"),
+        ("JSON", '{"type":"message"}'),
+        ("a message of nothing", "4"),
+        ("a ping from the client", "2"),
+        ("a probe on a session that is no upgrade", "2probe"),
+        ("binary that nothing announced", b"\x01\x02\x03"),
+        ("binary of nothing", b""),
+        ("binary that looks like a packet", b"40"),
+        ("base64 that belongs to polling", "bAQID"),
+        ("base64 of nothing", "b"),
+    ),
+    *rows(
+        "opened",
+        (closed(1000, 1005),),
+        ("a close packet", "1"),
+        ("a close packet with data", "1bye"),
+    ),
+    *rows(
+        "connected",
+        DROPPED,
+        ("an open packet from the client", "0"),
+        ("an open packet with a handshake", '0{"sid":"x"}'),
+        ("an upgrade packet outside an upgrade", "5"),
+        ("an upgrade packet with data", "5x"),
+        ("a noop from the client", "6"),
+        ("a noop with data", "6x"),
+        ("a pong to a probe that never was", "3probe"),
+        ("a pong with data", "3x"),
+        ("two packets in one, as polling would send them", "3\x1e3"),
+        ("an Engine.IO v3 payload", "6:4hello"),
+    ),
+    *rows("connected", IGNORED, ("a pong nobody asked for", "3"), ("fifty pongs nobody asked for", ("3",) * 50)),
+    *rows(
+        "connected",
+        (closed(1009),),
+        ("a packet over the limit", "4" + "x" * 65_536),
+        ("binary over the limit", b"x" * 65_537),
+        ("a megabyte", "42" + "x" * 1_000_000),
+    ),
+]
+
+BODIES: list[Row] = [
+    *rows(
+        "polling",
+        REFUSED,
+        ("a body of nothing", b""),
+        ("a body of one separator", b"\x1e"),
+        ("a body of separators", b"\x1e" * 1000),
+        ("a body that ends in a separator", b"3\x1e"),
+        ("a body that begins with a separator", b"\x1e3"),
+        ("a body with an empty packet within", b"3\x1e\x1e3"),
+        ("a body of type 7", b"7"),
+        ("a body of letters", b"abc"),
+        ("a body of an unknown type after a good one", b"3\x1e9"),
+        ("a body of an Engine.IO v3 payload", b"1:3"),
+        ("a JSONP body", b"d=3"),
+        ("a ping by polling", b"2"),
+        ("a body not UTF-8", b"4\xff\xfe"),
+        ("a body with an overlong slash", b"4\xc0\xaf"),
+        ("a body with an encoded surrogate", b"4\xed\xa0\x80"),
+        ("a body cut within a letter", b'42["\xe2\x82'),
+        ("a body of NUL", b"\x00"),
+        ("a body with a byte order mark", b"\xef\xbb\xbf3"),
+        ("base64 with letters it has not", b"b!!!!"),
+        ("base64 cut short", b"bAQI"),
+        ("base64 of one letter", b"bA"),
+        ("base64 of nothing but padding", b"b===="),
+        ("base64 with padding within", b"bAQ==AQ=="),
+        ("base64 with a line break", b"bAQID\n"),
+        ("base64 in the alphabet of URLs", b"b-_-_"),
+        ("base64 in letters that are no ASCII", "bＡＱＩＤ".encode()),
+    ),
+    *rows(
+        "polling",
+        ENDED,
+        ("base64 that nothing announced", b"bAQID"),
+        ("base64 of nothing by polling", b"b"),
+        ("a message of nothing by polling", b"4"),
+        ("a Socket.IO packet of an unknown type by polling", b"4x"),
+        ("a broken event by polling", b"42{"),
+        ("a second CONNECT by polling", b"40"),
+        ("an event to a namespace not connected, by polling", b'42/job-progress,["x"]'),
+        ("a packet behind a close packet", b"1\x1e" + CALL.encode()),
+        ("a close packet by polling", b"1"),
+    ),
+    *rows("polling", TAKEN, ("a pong by polling nobody asked for", b"3")),
+    *rows(
+        "polling",
+        EITHER,
+        ("an open packet by polling", b"0"),
+        ("an upgrade packet by polling", b"5"),
+        ("a noop by polling", b"6"),
+        ("10,000 packets in a body", b"3\x1e" * 9_999 + b"3"),
+        ("10,000 calls in a body", b"\x1e".join([b'42["x"]'] * 8_000)),
+    ),
+    *rows("polling", (status(413),), ("a body over the limit", b"4" + b"x" * 65_536)),
+]
