@@ -6,6 +6,7 @@ A ratio that was not reached is no failure, a run that says nothing is one: exit
 import argparse
 import datetime as dt
 import os
+import signal
 import sys
 
 from bench.cases import QUICK, Sizes
@@ -60,6 +61,8 @@ def _measure(names: list[str], sizes: Sizes) -> Run:
 
 def main() -> None:
     arguments = _arguments()
+    # As an exception, so that the servers are ended too: they live in sessions of their own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run = _measure(arguments.cases or list(NAMES), QUICK if arguments.quick else Sizes())
     except Invalid as error:

@@ -133,8 +133,9 @@ class LongPolling:
 
 def bad_handshake(asked: dict[str, list[str]], transport: str) -> int | None:
     """The code of what is wrong with a request's parameters; None when nothing is."""
-    if first(asked, "transport") != transport:
-        return 0
+    wanted = first(asked, "transport")
+    if wanted != transport:
+        return 3 if wanted in {"polling", "websocket"} else 0
     return None if first(asked, "EIO") == "4" else 5
 
 

@@ -21,13 +21,13 @@ NOOP: Final = packets.NOOP.encode()
 class Polling:
     """The polling side of a session: :meth:`poll` is a GET's, ``posting`` a POST's."""
 
-    __slots__ = ("_poll", "_released", "outlet", "posting")
+    __slots__ = ("_poll", "outlet", "posting", "released")
 
     def __init__(self, on_slow: Callable[[], None]) -> None:
         self.outlet = PullOutlet(on_slow)
         self.posting = False
         self._poll: asyncio.Task[bool] | None = None
-        self._released = False
+        self.released = False
 
     @property
     def polled(self) -> bool:
@@ -35,6 +35,8 @@ class Polling:
 
     async def poll(self) -> bytes | None:
         """The next packets, as soon as there is one; a noop when released; None when the session is over."""
+        if self.released and not len(self.outlet.outbox):
+            return NOOP
         waiting = self._poll = asyncio.ensure_future(self.outlet.ready())
         try:
             await asyncio.wait([waiting])
@@ -50,7 +52,8 @@ class Polling:
         return self._next()
 
     def release(self) -> None:
-        """Answer a poll that waits, with a noop."""
+        """Answer the poll that waits, and those to come, with a noop: the client is about to leave polling."""
+        self.released = True
         if self._poll is not None:
             self._poll.cancel()
 

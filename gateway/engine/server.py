@@ -35,7 +35,7 @@ class EngineServer:
         self.stopping = False
         self.on_upgrade: Callable[[Session], None] | None = None
         self._wheel: Wheel | None = None
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, Handler] = dict.fromkeys(("connect", "message", "disconnect"), _nothing)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._polls = longpoll.LongPolling(self)
 
@@ -57,7 +57,7 @@ class EngineServer:
         code = longpoll.bad_handshake(asked, "websocket")
         if code is None and (sid := longpoll.first(asked, "sid")) is not None:
             found = self.sessions.get(sid)
-            code = 1 if found is None else 3 if found.polling is None else None
+            code = 1 if found is None else 3 if found.polling is None or found.probe is not None else None
         if code is not None:
             return 400, longpoll.error(code)
         return (503, longpoll.STOPPING) if self.stopping else None
@@ -192,6 +192,10 @@ class EngineServer:
 
     def attach(self, app: Any, engineio_path: str = "engine.io") -> None:
         raise NotImplementedError("the WebSocket door is engine.front; long-polling is handle_request")
+
+
+def _nothing(*_: Any) -> None:
+    """Until a handler is registered."""
 
 
 class BadMessage(Exception):

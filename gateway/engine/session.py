@@ -57,6 +57,7 @@ class Session:
         "inbox",
         "outlet",
         "polling",
+        "probe",
         "sid",
         "slot",
         "values",
@@ -73,6 +74,7 @@ class Session:
         self._engine = engine
         self._websocket: WebSocketConnection | None = None
         self.polling: Polling | None = None
+        self.probe: Probe | None = None
         if isinstance(transport, Polling):
             self.polling = transport
             self.outlet: Outlet = transport.outlet
@@ -130,6 +132,8 @@ class Session:
         elif data == packets.PONG:
             self._pong_by = inf
         elif kind == packets.CLOSE:
+            if self.polling is not None:
+                self.polling.release()
             self.close(CLIENT_DISCONNECT)
         elif kind != packets.NOOP:
             # A client's ping too: in this revision of the protocol it is the server that pings.
@@ -179,7 +183,8 @@ class Session:
                 return None
             self._pong_by = now + self._engine.limits.ping_timeout
         if now >= self._ping_at:
-            self._ping_at = now + self._engine.limits.ping_interval
+            # From when it was due, or each would be late by what those before it were.
+            self._ping_at = max(now, self._ping_at + self._engine.limits.ping_interval)
             if not self._held_up():
                 # Behind what it does not read a ping would only wait; that it reads nothing is judged elsewhere.
                 self.send_packet(packets.PING)
@@ -228,19 +233,21 @@ class Probe:
         self._wheel = wheel
         self._probed = False
         connection.receiver = self
+        session.probe = self
         wheel.add(self, at)
 
     def text(self, data: str) -> None:
         session = self._session
         if session.polling is None or session.closed:
             self._give_up()
-        elif data == packets.PING + "probe" and not self._probed:
+        elif data == packets.PING + "probe":
             self._probed = True
             self._connection.push(text_frame(b"3probe"))
             # The poll that waits is answered, or the client could not leave it.
             session.polling.release()
         elif data == packets.UPGRADE and self._probed:
             self._wheel.forget(self)
+            session.probe = None
             session.upgrade(self._connection)
         else:
             self._give_up()
@@ -250,6 +257,10 @@ class Probe:
 
     def lost(self, _reason: str) -> None:
         self._wheel.forget(self)
+        self._session.probe = None
+        if self._session.polling is not None:
+            # The client stays with polling.
+            self._session.polling.released = False
 
     def due(self, _now: float) -> float | None:
         self._connection.close(1008, "no upgrade")

@@ -37,9 +37,9 @@ class Json:
 class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no types
     """As ``socketio.AsyncServer``; one event of a connection is handled at a time, in order."""
 
-    def __init__(self, *, namespaces: list[str], limits: Limits | None = None) -> None:
+    def __init__(self, *, namespaces: list[str], limits: Limits | None = None, **options: Any) -> None:
         limits = limits or Limits()
-        super().__init__(namespaces=namespaces, json=Json, async_handlers=False, limits=limits)
+        super().__init__(namespaces=namespaces, json=Json, async_handlers=False, limits=limits, **options)
         self._attachments = limits.attachments
         self.eio.on("message", self.take)
 

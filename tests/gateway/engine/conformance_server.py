@@ -9,14 +9,24 @@ Socket.IO suite expects. A second port, ``--watch-port``, lets a test look insid
 import argparse
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import engineio
 import socketio
 import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from jobcast.gateway.engine import serving
+from jobcast.gateway.engine.house import House
+from jobcast.gateway.engine.limits import Limits
+from jobcast.gateway.engine.server import EngineServer
+from jobcast.gateway.engine.socketio_server import SocketIoServer
+from jobcast.gateway.guard import Guard
+from jobcast.gateway.metrics import Metrics
 
 NAMESPACES = ("/", "/custom")
 
@@ -31,7 +41,7 @@ class Options:
     watch_port: int = 3001
     ping_interval: float = 0.3
     ping_timeout: float = 0.2
-    connect_deadline: float = 1.0
+    connect_deadline: float = 1.3
     header_deadline: float = 1.0
     body_deadline: float = 1.0
     write_deadline: float = 1.0
@@ -58,7 +68,39 @@ async def serve_ours(options: Options) -> None:
 
     Register with :func:`answer_engineio` and :func:`answer_socketio`, and serve within :func:`watch`.
     """
-    raise NotImplementedError("jobcast.gateway.engine is not here yet")
+    limits = Limits(
+        header=options.header_deadline,
+        connect=options.connect_deadline,
+        body=options.body_deadline,
+        write=options.write_deadline,
+        ping_interval=options.ping_interval,
+        ping_timeout=options.ping_timeout,
+        message_size=1_000_000,
+    )
+    # Nobody says CONNECT to a server that knows only Engine.IO.
+    engine = EngineServer(limits=replace(limits, connect=math.inf))
+    # As for the stock stack: the connect handler emits, and the client must know by then that it is connected.
+    server = SocketIoServer(namespaces=list(NAMESPACES), limits=limits, always_connect=True)
+    answer_engineio(engine)
+    answer_socketio(server)
+    engines: dict[str, EngineServer] = {"/engine.io": engine, "/socket.io": server.eio}
+    house = House(limits, Guard(origins=(), hosts=()), Metrics(), engines)
+    house.start()
+    for each in engines.values():
+        each.use(house.wheel)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await engines[scope["path"].rstrip("/")].handle_request(scope, receive, send)
+
+    async def drain() -> None:
+        for each in engines.values():
+            await each.shutdown()
+
+    async with await watch(options, server, lambda: len(engine.sessions) + len(server.eio.sessions)):
+        running = serving.server(app, house, drain, options.drain)
+        running.config.lifespan = "off"
+        with serving.listen("127.0.0.1", options.port) as listening:
+            await running.serve(sockets=[listening])
 
 
 def answer_engineio(engine: Any) -> None:
