@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 _END: Final = re.compile(rb"\n\r?\n")
+_KNOWN: Final = re.compile(rb"[^\n]* HTTP/1\.[01]\r?\n")
 _WEBSOCKET: Final = re.compile(rb"\nupgrade:[ \t]*websocket", re.IGNORECASE)
 # It reports each connection that ends, and whatever a client did wrong, as its own.
 _QUIET: Final = logging.getLogger("jobcast.websockets")
@@ -101,6 +102,9 @@ class Front(asyncio.Protocol):
     # The two ways on.
 
     def _hand_over(self, data: bytes) -> None:
+        if not _KNOWN.match(data):
+            self._refuse(505, "bad-request", "expected an HTTP/1.1 request")
+            return
         if self._crowded and not self._house.is_health(data):
             self._refuse(503, "unavailable", "this gateway serves no more connections; try again later")
             self._house.turned_away("crowded")

@@ -1,7 +1,7 @@
 """uvicorn's h11 connection with the bounds it lacks: deadlines for head, body and whoever does not read."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import h11
 from uvicorn.config import Config
@@ -11,6 +11,10 @@ from uvicorn.server import ServerState
 from jobcast.gateway.engine.house import House
 from jobcast.gateway.engine.stalls import unacknowledged
 from jobcast.gateway.engine.wheel import Due
+
+
+LAST_BYTES: Final = 1.0
+"""Seconds an answered request may still send of its body."""
 
 
 class HttpConnection(H11Protocol):
@@ -59,6 +63,20 @@ class HttpConnection(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._once:
+            self.transport.close()
+        elif self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            # Answered before the body was read, which nobody will: closed with bytes unread, the answer could be lost.
+            self.transport.write_eof()
+            self._house.wheel.add(self, asyncio.get_running_loop().time() + LAST_BYTES)
+
+    def send_400_response(self, msg: str) -> None:
+        """The rest of a request is none. Whoever answers it already is told that nobody listens any more."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
             self.transport.close()
 
     def handle_websocket_upgrade(self, _event: h11.Request) -> None:

@@ -93,7 +93,7 @@ class LongPolling:
             if body is None:
                 found.bad("a payload over the limit")
                 size = self._server.limits.message_size
-                says = f"expected a body of at most {size} bytes"
+                says = f"expected a body of at most {size} bytes, its Content-Length given"
                 answer = orjson.dumps({"code": "payload-too-large", "message": says, "retryable": False})
                 return Response(answer, 413, media_type="application/json")
             for packet in packets.read_payload(body):
@@ -111,13 +111,12 @@ class LongPolling:
         return _text(b"ok")
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body, or None as soon as it is known to be too large."""
-        length = Headers(scope=scope).get("content-length", "0")
-        if (
-            not (length.isascii() and length.isdecimal())
-            or len(length) > 9
-            or int(length) > self._server.limits.message_size
-        ):
+        """The body; None as soon as it is known to be too large, or does not say beforehand how large it is."""
+        headers, most = Headers(scope=scope), self._server.limits.message_size
+        length = headers.get("content-length", "")
+        if "transfer-encoding" in headers or not (length.isascii() and length.isdecimal()):
+            return None
+        if len(length) > 9 or int(length) > most:
             return None
         body = bytearray()
         while True:
@@ -125,7 +124,7 @@ class LongPolling:
             if message["type"] != "http.request":
                 raise packets.BadPacket("the connection ended within a payload")
             body += message.get("body", b"")
-            if len(body) > self._server.limits.message_size:
+            if len(body) > most:
                 return None
             if not message.get("more_body", False):
                 return bytes(body)

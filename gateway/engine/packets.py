@@ -4,7 +4,6 @@ See the Engine.IO protocol, revision 4, section "Packet encoding".
 """
 
 import base64
-import binascii
 from collections.abc import Iterator
 from typing import Final
 
@@ -35,7 +34,7 @@ def read_payload(body: bytes) -> Iterator[str | bytes]:
         if packet.startswith("b"):
             try:
                 yield base64.b64decode(packet[1:], validate=True)
-            except binascii.Error as error:
+            except ValueError as error:
                 raise BadPacket(f"expected base64 behind b: {error}") from error
         else:
             yield packet

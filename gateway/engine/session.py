@@ -21,6 +21,7 @@ TRANSPORT_ERROR: Final = "transport error"
 CLIENT_DISCONNECT: Final = "client disconnect"
 SERVER_DISCONNECT: Final = "server disconnect"
 _CODES: Final = {"stopping": 1001, "slow": 1013, "failed": 1011}
+_BAD: Final = 1008
 log = logs.get("engine")
 
 
@@ -131,11 +132,11 @@ class Session:
             self.message(data[1:])
         elif data == packets.PONG:
             self._pong_by = inf
-        elif kind == packets.CLOSE:
+        elif data == packets.CLOSE:
             if self.polling is not None:
                 self.polling.release()
             self.close(CLIENT_DISCONNECT)
-        elif kind != packets.NOOP:
+        elif data != packets.NOOP:
             # A client's ping too: in this revision of the protocol it is the server that pings.
             self.bad(f"expected a message, a pong or a close, got a packet that begins {data[:8]!r}")
 
@@ -205,7 +206,7 @@ class Session:
         websocket = self._websocket
         if websocket is not None and websocket.open:
             websocket.receiver = None
-            websocket.close(_CODES.get(reason, 1000), reason)
+            websocket.close(_BAD if self.broken else _CODES.get(reason, 1000), reason)
         if self.polling is not None:
             self.polling.close()
         self._engine.ended(self, reason)

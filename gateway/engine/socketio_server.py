@@ -4,7 +4,8 @@ A packet that is none, or that no connected client may send, ends its connection
 place where nobody hears it, and keeps a client of no state. See the Socket.IO protocol, revision 5.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -20,6 +21,8 @@ RESERVED: Final = frozenset(
 )
 """Names an event of a client may not have: the reference server and its clients use them for themselves."""
 LONGEST_ID: Final = 15
+_HEAD: Final = re.compile(r"[0-6](?:[0-9]{1,9}-)?(?:/[^,]*,?)?[0-9]*")
+"""Type, attachments, namespace and id: what python-socketio reads with ``isdigit``, which knows the digits of all scripts."""
 
 
 class Json:
@@ -114,11 +117,14 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
             raise BadMessage("expected text: no attachment was announced")
         if data[:1] not in set("012356") or not data:
             raise BadMessage(f"expected a packet type a client may send, got {data[:8]!r}")
+        if data[_HEAD.match(data).end() :][:1].isdigit():  # type: ignore[union-attr]  # it matches the type at least
+            raise BadMessage("expected numbers in ASCII digits")
         try:
             packet = self.packet_class(encoded_packet=data)
         except (ValueError, RecursionError) as error:
             raise BadMessage(f"this is no packet: {str(error)[:100]}") from error
-        problem = _problem(packet, self._attachments)
+        problem = "expected no null" if packet.data is None and data.endswith("null") else None
+        problem = problem or _problem(packet, self._attachments)
         if problem is not None:
             raise BadMessage(problem)
         return packet
@@ -132,8 +138,24 @@ def _problem(packet: Any, most_attachments: int) -> str | None:
         return "attachments and the packet's type do not fit"
     if packet.id is not None and packet.id >= 10**LONGEST_ID:
         return f"expected an id of at most {LONGEST_ID} digits"
+    if packet.attachment_count and any(
+        not 0 <= number < packet.attachment_count for number in _placeholders(packet.data)
+    ):
+        return "a placeholder names no attachment"
     expected, fits = _PAYLOADS[packet.packet_type]
     return None if fits(packet.id, packet.data) else f"expected {expected}"
+
+
+def _placeholders(data: Any) -> Iterator[int]:
+    """The numbers of the placeholders in a payload; -1 for one without a number."""
+    if isinstance(data, dict):
+        if data.get("_placeholder"):
+            number = data.get("num")
+            yield number if type(number) is int else -1
+        data = list(data.values())
+    if isinstance(data, list):
+        for each in data:
+            yield from _placeholders(each)
 
 
 def _names_event(_id: object, data: object) -> bool:

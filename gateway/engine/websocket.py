@@ -20,7 +20,9 @@ from jobcast.shared import logs
 
 CLOSING: Final = 1.0
 """Seconds a peer has to answer our close frame; then the connection is dropped."""
-SLOW: Final = 1013
+BAD: Final = "bad-frame"
+AT_ONCE: Final = frozenset({1002, 1003, 1007, 1008, 1009})
+"""Codes for what the client did wrong (RFC 6455, section 7.4): nothing it may still say is waited for."""
 log = logs.get("websocket")
 
 
@@ -170,7 +172,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
                 self._frame(event)
         if core.parser_exc is not None and self.open:
             log.info("what came is no WebSocket", reason=str(core.parser_exc)[:200])
-            self._finish("bad-frame")
+            self._finish(BAD, at_once=True)
         else:
             self._answer()
 
@@ -196,7 +198,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
             return
         if self._core.state is State.OPEN:
             self._core.send_close(code, reason[:100])
-        self._finish(reason)
+        self._finish(reason, at_once=code in AT_ONCE)
 
     def abort(self, reason: str) -> None:
         """Drop the connection at once, with all it was still to be sent."""
@@ -207,17 +209,20 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         """The server stops (uvicorn's call)."""
         self.close(1001, "stopping")
 
-    def _finish(self, reason: str) -> None:
-        """Send the core's last words and wait a moment for the peer's."""
+    def _finish(self, reason: str, *, at_once: bool = False) -> None:
+        """Send the core's last words and wait a moment for the peer's; ``at_once`` ends our side without that."""
         self._answer()
         if self._corked:
             self._uncork()
         self._end(reason)
         if self._stuck:
             self._transport.abort()
-        elif self._core.close_rcvd is not None or self._core.parser_exc is not None:
+        elif self._core.close_rcvd is not None:
             self._transport.close()
         elif not self._transport.is_closing():
+            if at_once:
+                # Closing with bytes unread would reset the connection, and our close frame with it.
+                self._transport.write_eof()
             self._closer = asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
 
     def _end(self, reason: str) -> None:
@@ -255,7 +260,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
             self._message(self._kind, whole)
         elif len(self._parts) >= self._fragments:
             self._core.fail(1008, f"more than {self._fragments} fragments")
-            self._finish("bad-frame")
+            self._finish(BAD, at_once=True)
 
     def _message(self, kind: Opcode, data: bytes) -> None:
         receiver = self.receiver
@@ -268,7 +273,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
             text = data.decode()
         except UnicodeDecodeError as error:
             self._core.fail(1007, f"{error.reason} at position {error.start}")
-            self._finish("bad-frame")
+            self._finish(BAD, at_once=True)
             return
         receiver.text(text)
 

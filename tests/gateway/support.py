@@ -35,6 +35,7 @@ logs.configure(found.log_level, "json")
 serve(found)
 """
 
+
 class GatewayProcess(ChildProcess):
     """A gateway alone in a child, with only the settings the test gives it; its log is JSON on standard error."""
 

@@ -40,17 +40,15 @@ async def _outcome(row: Row, wire: Wire) -> float:
         return 0.0
     if Ignored() in row.outcomes:
         await wire.send_packets(f"427{CALL}")
-    for answered in (each for each in row.outcomes if isinstance(each, Answered)):
-        packet = await wire.packet(PATIENCE)
-        if packet is None:
-            break
-        if str(packet).startswith(answered.prefix):
-            took = time.monotonic() - begin
-            await _goes_on(wire, answered.prefix)
-            return took
-    else:
-        if Ignored() in row.outcomes and await _is_acknowledged(wire, "437["):
-            return time.monotonic() - begin
+    prefixes = [each.prefix for each in row.outcomes if isinstance(each, Answered)]
+    if prefixes and (packet := await wire.packet(PATIENCE)) is not None:
+        for prefix in prefixes:
+            if str(packet).startswith(prefix):
+                took = time.monotonic() - begin
+                await _goes_on(wire, prefix if prefix != "40/" else str(packet).partition("{")[0] + "{")
+                return took
+    if Ignored() in row.outcomes and await _is_acknowledged(wire, "437["):
+        return time.monotonic() - begin
     codes = frozenset[int]().union(*(each.codes for each in row.outcomes if isinstance(each, Closed)))
     end = await wire.end(PATIENCE)
     assert end is not None, f"{row.name}: still open"
@@ -91,6 +89,7 @@ async def _polling(row: Row, port: int) -> float:
         elif fitting[0].ends is False:
             assert (await session.post(f"427{CALL}")).status_code == 200
             await _until_polled(session, "437[")
+        await session.post("1")
     return took
 
 

@@ -33,12 +33,12 @@ PACKETS: list[Row] = [
         ("binary that looks like a packet", b"40"),
         ("base64 that belongs to polling", "bAQID"),
         ("base64 of nothing", "b"),
+        ("a close packet with data", "1bye"),
     ),
     *rows(
         "opened",
         (closed(1000, 1005),),
         ("a close packet", "1"),
-        ("a close packet with data", "1bye"),
     ),
     *rows(
         "connected",
