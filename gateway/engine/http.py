@@ -12,7 +12,6 @@ from jobcast.gateway.engine.house import House
 from jobcast.gateway.engine.stalls import unacknowledged
 from jobcast.gateway.engine.wheel import Due
 
-
 LAST_BYTES: Final = 1.0
 """Seconds an answered request may still send of its body."""
 

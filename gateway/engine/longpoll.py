@@ -95,7 +95,7 @@ class LongPolling:
                 size = self._server.limits.message_size
                 says = f"expected a body of at most {size} bytes, its Content-Length given"
                 answer = orjson.dumps({"code": "payload-too-large", "message": says, "retryable": False})
-                return Response(answer, 413, media_type="application/json")
+                return Response(answer, 413, {"Connection": "close"}, "application/json")
             for packet in packets.read_payload(body):
                 if isinstance(packet, str):
                     found.text(packet)

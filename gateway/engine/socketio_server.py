@@ -22,7 +22,7 @@ RESERVED: Final = frozenset(
 """Names an event of a client may not have: the reference server and its clients use them for themselves."""
 LONGEST_ID: Final = 15
 _HEAD: Final = re.compile(r"[0-6](?:[0-9]{1,9}-)?(?:/[^,]*,?)?[0-9]*")
-"""Type, attachments, namespace and id: what python-socketio reads with ``isdigit``, which knows the digits of all scripts."""
+"""Type, attachments, namespace and id; python-socketio reads them with ``isdigit``, which knows all scripts' digits."""
 
 
 class Json:
