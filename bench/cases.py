@@ -63,11 +63,14 @@ def fanout(stage: Stage, sizes: Sizes) -> Iterator[Values]:
 
 
 def jobs(stage: Stage, sizes: Sizes) -> Iterator[Values]:
-    """Many jobs, one watcher each, an even rate: what an event costs, and how late it comes."""
-    order = {"do": "paced", "prefix": "jobs", "jobs": sizes.jobs, "rate": sizes.steady_rate}
+    """Many jobs, one watcher each: what an event costs at full rate and at an even one, and how late it then comes."""
+    order: dict[str, Any] = {"prefix": "jobs", "jobs": sizes.jobs}
     stage.start_jobs("jobs", sizes.jobs)
     stage.open(sizes.jobs, "job", "jobs-*")
     _settle(stage)
+    stage.publish({**order, "do": "burst", "events": 2 * sizes.jobs}, watchers=1)
+    yield stage.publish({**order, "do": "burst", "events": sizes.steady}, watchers=1).values("many")
+    order |= {"do": "paced", "rate": sizes.steady_rate}
     stage.publish({**order, "events": sizes.steady_rate}, watchers=1)
     yield stage.publish({**order, "events": sizes.steady}, watchers=1).values("steady")
 

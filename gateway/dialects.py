@@ -41,7 +41,12 @@ class SocketIoFrames(Joined):
         self._prefix = socketio_prefix(namespace)
 
     def encode(self, message: Message) -> bytes:
-        return text_frame(self._prefix + message.wire)
+        prefix, wire = self._prefix, message.wire
+        size = len(prefix) + len(wire)
+        if 126 <= size < 65536:
+            # Nearly all events are of this size; it is their only copy.
+            return b"".join((_middle(0x81, 126, size), prefix, wire))
+        return text_frame(prefix + wire)
 
 
 class SocketIoPackets(Joined):

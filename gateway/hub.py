@@ -71,6 +71,7 @@ class Hub:
 
     def deliver(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
         """Hand on what one read of Redis brought, ``(channel, event)`` each, in one write for each connection."""
+        self.metrics.received.inc(len(batch))
         if len(batch) == 1:
             ((channel, data),) = batch
             topic = self._topics.get(channel)
@@ -102,7 +103,6 @@ class Hub:
         """The event; bytes that are no event of this channel are counted and kept out."""
         message = parse(data)
         if message is not None and (topic.job_id is None or topic.job_id == message.job_id):
-            self.metrics.received.inc()
             return message
         self.metrics.quarantined.inc()
         if message is None:

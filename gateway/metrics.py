@@ -55,7 +55,7 @@ class Metrics:
         registry.register(
             _Tallies(
                 {
-                    ("jobcast_events_received", "Events from Redis"): self.received,
+                    ("jobcast_events_received", "Messages from Redis"): self.received,
                     ("jobcast_messages_sent", "Messages to clients"): self.sent,
                 }
             )

@@ -137,5 +137,5 @@ class Topic:
 
 def _joined(messages: Sequence[Message], dialect: Dialect) -> bytes:
     if len(messages) == 1:
-        return messages[0].encoded(dialect)
-    return dialect.join([message.encoded(dialect) for message in messages])
+        return dialect.encode(messages[0])
+    return dialect.join([dialect.encode(message) for message in messages])

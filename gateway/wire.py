@@ -44,7 +44,7 @@ class Message:
         self.job_id = job_id
         self.position = position
         self.over = over
-        self._frames: dict[Dialect, bytes] = {}
+        self._frames: dict[Dialect, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"Message({self.name}, {self.job_id}, {self.position})"
@@ -70,6 +70,8 @@ class Message:
 
     def encoded(self, dialect: Dialect) -> bytes:
         """The message as this door writes it: made once, however many clients it goes to."""
+        if self._frames is None:
+            self._frames = {}
         frame = self._frames.get(dialect)
         if frame is None:
             frame = self._frames[dialect] = dialect.encode(self)
