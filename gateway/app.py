@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -108,7 +108,12 @@ class Gateway:
                 Route("/", _page, methods=["GET"]),
                 Mount("/dashboard", _Assets(directory=DASHBOARD)),
             ],
-            exception_handlers={JobcastError: refuse, HTTPException: _http_error, Exception: _broken},
+            exception_handlers={
+                JobcastError: refuse,
+                HTTPException: _http_error,
+                ClientDisconnect: _hung_up,
+                Exception: _broken,
+            },
             middleware=[
                 Middleware(GuardedApp, guard=guard),
                 Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]),
@@ -209,6 +214,11 @@ async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = "payload-too-large" if error.status_code == 413 else "bad-request"
     return JsonResponse({"code": code, "message": error.detail, "retryable": False}, error.status_code, error.headers)
+
+
+async def _hung_up(_request: Request, _error: Exception) -> Response:
+    # Within the body of its request, by itself or by the deadline: nobody hears this, and it is no fault of ours.
+    return Response(status_code=400)
 
 
 async def _broken(_request: Request, _error: Exception) -> Response:

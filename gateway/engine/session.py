@@ -176,7 +176,10 @@ class Session:
             return None
         if now >= self._connect_by:
             log.info("a client did not say CONNECT in time", sid=self.sid[:6])
+            websocket = self._websocket
             self.close(TRANSPORT_ERROR)
+            if websocket is not None:
+                websocket.drop()
             return None
         if now >= self._pong_by:
             if not self._held_up():

@@ -44,6 +44,7 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
         limits = limits or Limits()
         super().__init__(namespaces=namespaces, json=Json, async_handlers=False, limits=limits, **options)
         self._attachments = limits.attachments
+        self._message_size = limits.message_size
         self.eio.on("message", self.take)
 
     def session(self, sid: str, namespace: str) -> Session:
@@ -81,6 +82,9 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
     async def _attach(self, eio_sid: str, waiting: Any, data: str | bytes) -> None:
         if isinstance(data, str):
             raise BadMessage(f"expected an attachment, {len(waiting.attachments)} of {waiting.attachment_count} came")
+        if sum(map(len, waiting.attachments)) + len(data) > self._message_size:
+            # They wait here until all have come; ten whole messages each would be the limit ten times over.
+            raise BadMessage(f"expected attachments of at most {self._message_size} bytes together")
         try:
             whole = waiting.add_attachment(data)
         except (ValueError, LookupError, TypeError, RecursionError) as error:

@@ -205,6 +205,10 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         self._end(reason)
         self._transport.abort()
 
+    def drop(self) -> None:
+        """After :meth:`close`: do not wait for the answer of a peer that had its time."""
+        self._transport.close()
+
     def shutdown(self) -> None:
         """The server stops (uvicorn's call)."""
         self.close(1001, "stopping")

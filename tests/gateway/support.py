@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,14 +37,17 @@ serve(found)
 
 
 class GatewayProcess(ChildProcess):
-    """A gateway alone in a child, with only the settings the test gives it; its log is JSON on standard error."""
+    """A gateway alone in a child, with only the settings the test gives it; its log is JSON on standard error.
 
-    def __init__(self, redis_url: str, env: Mapping[str, str] | None = None) -> None:
+    ``before`` is a command that runs another one, under limits for example.
+    """
+
+    def __init__(self, redis_url: str, env: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         given = {"JOBCAST_REDIS_URL": redis_url, "JOBCAST_PORT": str(self.port), **(env or {})}
         self._read_of_log = 0
-        super().__init__([sys.executable, "-c", _SERVE], env={**clean_environment(), **given})
+        super().__init__([*before, sys.executable, "-c", _SERVE], env={**clean_environment(), **given})
 
     def check_log(self) -> None:
         """Fail if anything was logged as a traceback or an error since the last look."""

@@ -125,7 +125,9 @@ BANS = (
     ),
     Ban(
         ("gateway/engine/*",),
-        tuple(f"jobcast.gateway.{user}" for user in ("hub", "client", "doors", "calls", "sockets", "streams", "routes")),
+        tuple(
+            f"jobcast.gateway.{user}" for user in ("hub", "client", "doors", "calls", "sockets", "streams", "routes")
+        ),
         "the engine carries bytes and knows nobody who sends them",
     ),
     Ban(
