@@ -95,9 +95,7 @@ class LongPolling:
                 size = self._server.limits.message_size
                 says = f"expected a body of at most {size} bytes, its Content-Length given"
                 answer = orjson.dumps({"code": "payload-too-large", "message": says, "retryable": False})
-                # A body in chunks may be a request smuggled in (RFC 9112, section 6.1): nothing more is read from there.
-                headers = {"Connection": "close"} if "transfer-encoding" in Headers(scope=scope) else None
-                return Response(answer, 413, headers, "application/json")
+                return Response(answer, 413, media_type="application/json")
             for packet in packets.read_payload(body):
                 if isinstance(packet, str):
                     found.text(packet)
