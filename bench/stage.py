@@ -118,11 +118,21 @@ class Stage:
         """Connect and subscribe; a ``*`` at the target's end is each client's own number."""
         self._load.ask(f"open {clients} {what} {target} 0 {WINDOW} {PATIENCE * 1000:.0f}", PATIENCE + 5)
 
-    def publish(self, order: dict[str, Any], *, watchers: int) -> Delivery:
-        """Publish, and wait until each of ``watchers`` clients of a job has seen its end; the server's CPU between."""
+    def publish(self, order: dict[str, Any], *, watchers: int, held: bool = False) -> Delivery:
+        """Publish, and wait until each of ``watchers`` clients of a job has seen its end; the server's CPU between.
+
+        ``held``: the server is stopped meanwhile, and goes on with all of it before it. Redis records fewer events in a
+        second than a gateway passes on: only so is the gateway the one that cannot keep up.
+        """
         self._load.ask("reset", 10)
         before = self.cpu
-        self._order(order)
+        if held:
+            self._server.pause()
+        try:
+            self._order(order)
+        finally:
+            if held:
+                self._server.resume()
         ends = watchers * (1 if "queue" in order else order["jobs"])
         seen = self._load.ask(f"wait {ends} {PATIENCE * 1000:.0f}", PATIENCE + 5)
         delivery = Delivery(self.cpu - before, seen)

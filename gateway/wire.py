@@ -8,12 +8,14 @@ import re
 from typing import Final, Protocol
 
 from jobcast.shared.position import Position
-from jobcast.shared.states import JOB_CANCELLED, JOB_COMPLETED, JOB_FAILED, JOB_LOG, JOB_PROGRESS, EventClass
+from jobcast.shared.states import JOB_CANCELLED, JOB_COMPLETED, JOB_FAILED, JOB_LOG, JOB_PROGRESS, LAW, EventClass
 
 _match: Final = re.compile(
     rb'\["(job-[a-z-]{1,40})",\{"seq":([1-9][0-9]{0,14}),"epoch":"([0-9a-z]{1,32})","jobId":"([A-Za-z0-9_.:-]{1,128})"'
 ).match
 _CLASSES: Final[dict[str, EventClass]] = {JOB_PROGRESS: "progress", JOB_LOG: "log"}
+_NAMES: Final = {name.encode(): name for name in LAW}
+_position: Final = Position._make
 LARGEST_MESSAGE: Final = 80 * 1024
 """An event with its number; the journal takes 64 KiB of event."""
 
@@ -90,7 +92,7 @@ def parse(wire: bytes) -> Message | None:
         except UnicodeDecodeError:
             return None
     name, seq, epoch, job_id = found.groups()
-    return Message(name.decode(), wire, job_id.decode(), Position(epoch.decode(), int(seq)))
+    return Message(_NAMES.get(name) or name.decode(), wire, job_id.decode(), _position((epoch.decode(), int(seq))))
 
 
 def with_skipped(message: Message, skipped: int) -> Message:
