@@ -14,6 +14,7 @@ from bench.machine import Invalid, facts, raise_limits, versions
 from bench.plot import write_picture
 from bench.report import Run, table, write_page, write_results
 from bench.rounds import NAMES, Rounds, workshop
+from bench.stage import NODE
 from tests.support.parts import find_redis
 from tests.support.redis_server import RedisServer
 
@@ -29,6 +30,8 @@ def _arguments() -> argparse.Namespace:
     for name in arguments.cases:
         if name not in NAMES:
             parser.error(f"expected some of {', '.join(NAMES)}; got {name!r}")
+    if arguments.save and arguments.cases:
+        parser.error("--save takes all cases: the page holds the figures of one run")
     return arguments
 
 
@@ -71,6 +74,8 @@ def main() -> None:
     write_results(run)
     if run.invalid:
         sys.exit("bench: this run is not valid:\n" + "\n".join(run.invalid))
+    if arguments.save and NODE.key not in run.samples:
+        sys.exit("bench: nothing saved: the page compares with Node's server, and it did not run")
     if arguments.save:
         write_page(run)
         write_picture(run)

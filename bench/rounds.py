@@ -13,7 +13,7 @@ from bench import appending
 from bench.cases import CASES, Sizes, Values, measure, measure_floor
 from bench.machine import Invalid, speed
 from bench.rows import OURS
-from bench.stage import Kind, Workshop, available
+from bench.stage import NODE, Kind, Workshop, available
 from bench.talk import Tool, build
 from tests.support.redis_server import RedisServer
 
@@ -40,6 +40,8 @@ class Rounds:
         self._workshop = workshop
         self._sizes = sizes
         self._kinds = available()
+        if NODE not in self._kinds:
+            _say("bench: without Node and bench/peers/node_modules (make bench installs them) its server is left out")
         self.samples: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.invalid: list[str] = []
         self.speeds: list[float] = []
