@@ -12,12 +12,13 @@ PYTHONS ?= python3.12 python3.11 python3 python3.13 python3.14
 
 # Without npm the tests that need Node's clients skip, and say so; the benchmark leaves Node's server out.
 NPM := $(shell command -v npm 2>/dev/null)
+SCENARIO ?= churn
 NODE_STAMP := $(if $(NPM),$(CLIENTS)/node_modules/.installed)
 PEERS_STAMP := $(if $(NPM),$(PEERS)/node_modules/.installed)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench format setup lock
+.PHONY: help run test check bench soak format setup lock
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -35,6 +36,9 @@ check: $(VENV)/.installed-dev ## Lint, format and types, without changing anythi
 
 bench: $(VENV)/.installed-dev $(PEERS_STAMP) ## Measure beside peers in the same run (ARGS="--quick", ARGS="--save")
 	$(PYTHON) -m bench $(ARGS)
+
+soak: $(VENV)/.installed-dev ## Long tests by hand (SCENARIO=churn)
+	$(PYTHON) -m tests.soak.$(SCENARIO) $(ARGS)
 
 format: $(VENV)/.installed-dev ## Mend what lint and format can mend by themselves
 	$(VENV)/bin/ruff check --fix

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 from jobcast.gateway.outbox import Outbox, Overflow
+from jobcast.shared import logs
 
 NOTHING: Final = Outbox()
 """Stands in where nothing was ever kept: most connections need no outbox in all their life."""
+
+log = logs.get("outlet")
 
 
 class Outlet:
@@ -154,4 +157,9 @@ class Cork:
         held, self._held = self._held, {}
         self.active = False
         for outlet, entries in held.items():
-            outlet.write(entries[0] if len(entries) == 1 else b"".join(entries))
+            try:
+                outlet.write(entries[0] if len(entries) == 1 else b"".join(entries))
+            except Exception:
+                # The others are not to lose theirs. This one counts as sent what was not: it has to begin anew.
+                log.exception("a connection failed to take events")
+                outlet.slow()

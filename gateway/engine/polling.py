@@ -6,8 +6,8 @@ packets could arrive in any order.
 
 import asyncio
 import base64
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from jobcast.gateway.dialects import PACKET_END, frame, text_frame
 from jobcast.gateway.engine import packets
@@ -33,12 +33,18 @@ class Polling:
     def polled(self) -> bool:
         return self._poll is not None
 
-    async def poll(self) -> bytes | None:
-        """The next packets, as soon as there is one; a noop when released; None when the session is over."""
-        if self.released and not len(self.outlet.outbox):
-            return NOOP
+    def poll(self) -> Coroutine[Any, Any, bytes | None]:
+        """The next packets, as soon as there is one; a noop when released; None when the session is over.
+
+        It counts as a poll from the call on: of two that come within one turn of the loop the second is one too many.
+        """
         waiting = self._poll = asyncio.ensure_future(self.outlet.ready())
+        return self._answer(waiting)
+
+    async def _answer(self, waiting: "asyncio.Task[bool]") -> bytes | None:
         try:
+            if self.released and not len(self.outlet.outbox):
+                return NOOP
             await asyncio.wait([waiting])
             if waiting.cancelled():
                 return NOOP

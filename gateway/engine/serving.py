@@ -18,6 +18,8 @@ from jobcast.gateway.engine.front import Front
 from jobcast.gateway.engine.house import House
 from jobcast.shared.errors import BadSettings
 
+UNREAD: Final = 32 * 1024
+"""Bytes the kernel takes from a client before we read them (Linux doubles it)."""
 UNSENT: Final = 128 * 1024
 """Bytes the kernel may hold unsent for a connection: more would only be older news for a slow client."""
 LAST_REQUESTS: Final = 0.5
@@ -83,6 +85,9 @@ def listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Inherited too. What one connection sends ahead is read and parsed in one go: a quarter megabyte of pings from
+        # each of twenty clients would hold up everybody for as long as that takes.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
         with contextlib.suppress(AttributeError, OSError):
             # Inherited by every connection; only Linux and macOS know it.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)

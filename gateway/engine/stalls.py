@@ -68,7 +68,7 @@ class Stalls:
 def unacknowledged(fd: int) -> int:
     """Bytes in the kernel's send queue that the peer has not acknowledged (Linux; elsewhere 0)."""
     answer = bytearray(_int.size)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # it is closed
         fcntl.ioctl(fd, termios.TIOCOUTQ, answer)
     found: int = _int.unpack(answer)[0]
     return found

@@ -8,7 +8,10 @@ See Varghese and Lauck, "Hashed and hierarchical timing wheels" (1987).
 import asyncio
 from typing import Final, Protocol
 
+from jobcast.shared import logs
+
 TICK: Final = 0.05
+log = logs.get("wheel")
 
 
 class Due(Protocol):
@@ -64,9 +67,17 @@ class Wheel:
         last = int(now / self._tick)
         # After a stall of the loop many slots are due; a span with nobody in it is not walked.
         for number in sorted(number for number in self._slots if number <= last):
-            for item in self._slots.pop(number):
+            slot = self._slots.pop(number)
+            while slot:
+                # One at a time: who is called may forget another of the same slot.
+                item = slot.pop()
                 item.slot = None
-                again = item.due(now)
+                try:
+                    again = item.due(now)
+                except Exception:
+                    # One connection's fault must not end the deadlines of all.
+                    log.exception("a deadline failed")
+                    continue
                 if again is not None and item.slot is None:
                     self._next = last + 1
                     self.add(item, again)
