@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import random
+import signal
 import socket
 import struct
 import sys
@@ -142,4 +143,6 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
+    # As Ctrl-C: the Redis and the gateway are ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(asyncio.run(main()))
