@@ -66,8 +66,8 @@ async def test_a_client_that_pings_where_the_server_should_is_closed(server: Con
         await _check_gone(session)
 
 
-async def test_messages_posted_one_by_one_come_back_in_order(server: ConformanceServer) -> None:
-    async with Polling.to(server.port) as session:
+async def test_messages_posted_one_by_one_come_back_in_order(calm_server: ConformanceServer) -> None:
+    async with Polling.to(calm_server.port) as session:
         for number in range(10):
             assert (await session.post(f"4{number}")).status_code == 200
         heard: list[str] = []
