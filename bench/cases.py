@@ -34,7 +34,7 @@ class Sizes:
         """A tenth of the events for a server that takes ten times as long, and a pace it can hold."""
         return replace(
             self,
-            singles=min(self.singles, 40),
+            singles=min(self.singles // 3, 40),
             pace=5,
             burst=self.burst // 10,
             steady=self.steady // 4,
@@ -69,7 +69,7 @@ def jobs(stage: Stage, sizes: Sizes) -> Iterator[Values]:
     stage.open(sizes.jobs, "job", "jobs-*")
     _settle(stage)
     stage.publish({**order, "do": "burst", "events": 2 * sizes.jobs}, watchers=1)
-    yield stage.publish({**order, "do": "burst", "events": sizes.steady}, watchers=1, held=True).values("many")
+    yield stage.flood({**order, "events": sizes.steady}, watchers=1).values("many")
     order |= {"do": "paced", "rate": sizes.steady_rate}
     stage.publish({**order, "events": sizes.steady_rate}, watchers=1)
     yield stage.publish({**order, "events": sizes.steady}, watchers=1).values("steady")
@@ -83,7 +83,7 @@ def firehose(stage: Stage, sizes: Sizes) -> Iterator[Values]:
     _settle(stage)
     stage.publish({**order, "events": sizes.firehose // 5}, watchers=1)
     yield stage.publish({**order, "events": sizes.firehose}, watchers=1).values("firehose")
-    yield stage.publish({**order, "events": sizes.firehose}, watchers=1, held=True).values("flood")
+    yield stage.flood({**order, "events": sizes.firehose}, watchers=1).values("flood")
 
 
 def crowd(stage: Stage, sizes: Sizes) -> Iterator[Values]:

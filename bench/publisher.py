@@ -96,6 +96,8 @@ class Jobs:
 
 class Publisher:
     def __init__(self, port: int) -> None:
+        self._lanes: list[list[bytes]] = []
+        self._ends: list[bytes] = []
         self._recorder = Recorder()
         self._journal = RedisJournal(cast("Redis", self._recorder))
         self._connections = [Connection(port) for _ in range(CONNECTIONS)]
@@ -104,15 +106,22 @@ class Publisher:
         self._connections[0].take(len(self._recorder.scripts))
 
     def obey(self, order: dict[str, Any]) -> None:
-        """``do`` start: begin the jobs; paced: ``events`` in turn, ``rate`` a second; burst: all at once."""
+        """``do`` start: begin the jobs; paced: ``events`` in turn, ``rate`` a second; burst: all at once,
+        which is encode and then send.
+        """
         jobs = Jobs(self._journal, self._recorder, order["prefix"], order["jobs"], order["queue"])
         match order["do"]:
             case "start":
                 self._pipeline([[jobs.started(n) for n in range(order["jobs"])]])
             case "paced":
                 self._paced(jobs, order["events"], order["rate"])
+            case "encode":
+                self._encode(jobs, order["events"])
+            case "send":
+                self._send()
             case "burst":
-                self._burst(jobs, order["events"])
+                self._encode(jobs, order["events"])
+                self._send()
 
     def _paced(self, jobs: Jobs, events: int, rate: float) -> None:
         connection, writer = self._connections[0], Writer()
@@ -125,17 +134,20 @@ class Publisher:
             connection.send(jobs.progress(n, writer, sent=time.monotonic_ns(), end=end))
             connection.take(1)
 
-    def _burst(self, jobs: Jobs, events: int) -> None:
-        """The last event of each job goes when all the others are taken: several connections keep no order."""
+    def _encode(self, jobs: Jobs, events: int) -> None:
         lanes: list[list[bytes]] = [[] for _ in self._connections]
         writers = [Writer() for _ in self._connections]
         for n in range(events - len(jobs.ids)):
             lane = n % len(lanes)
             lanes[lane].append(jobs.progress(n, writers[lane], sent=0))
         last = Writer()
-        ends = [jobs.progress(n, last, sent=0, end=True) for n in range(len(jobs.ids))]
-        self._pipeline(lanes)
-        self._pipeline([ends])
+        self._ends = [jobs.progress(n, last, sent=0, end=True) for n in range(len(jobs.ids))]
+        self._lanes = lanes
+
+    def _send(self) -> None:
+        """The last event of each job goes when all the others are taken: several connections keep no order."""
+        self._pipeline(self._lanes)
+        self._pipeline([self._ends])
 
     def _pipeline(self, lanes: Sequence[Sequence[bytes]]) -> None:
         owed = [0] * len(lanes)
