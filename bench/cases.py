@@ -14,7 +14,7 @@ Values = dict[str, float]
 class Sizes:
     """How much of everything. Times follow from it; figures are per event or per client."""
 
-    rounds: int = 3
+    rounds: int = 2
     watchers: int = 1000
     singles: int = 200
     pace: int = 20
