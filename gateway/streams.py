@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -14,6 +13,7 @@ from jobcast.gateway.client import Client
 from jobcast.gateway.dialects import PLAIN, SSE, Block
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine.inbox import Inbox
+from jobcast.gateway.engine.longpoll import STOPPING
 from jobcast.gateway.engine.websocket import WebSocketConnection
 from jobcast.gateway.outlet import PullOutlet
 from jobcast.shared.errors import BadRequest, JobcastError, PayloadTooLarge, Unavailable
@@ -80,7 +80,7 @@ class PlainWebSockets:
         """A gateway that stops takes nobody; one that is full says so once it is open, where a browser can read it."""
         if not self._clients.stopping:
             return None
-        return 503, orjson.dumps(Unavailable("this gateway is stopping; connect again").to_dict())
+        return 503, STOPPING
 
     def enter(self, connection: WebSocketConnection, _query: str) -> None:
         try:

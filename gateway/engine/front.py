@@ -33,7 +33,7 @@ _QUIET.disabled = True
 class Front(asyncio.Protocol):
     """One for each connection, until its first request is known."""
 
-    __slots__ = ("_config", "_crowded", "_head", "_house", "_state", "_successor", "_transport", "app_state", "slot")
+    __slots__ = ("_config", "_crowded", "_head", "_house", "_state", "_transport", "app_state", "slot")
 
     def __init__(
         self,
@@ -50,7 +50,6 @@ class Front(asyncio.Protocol):
         self._state = server_state
         self._head = bytearray()
         self._crowded = False
-        self._successor = False
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope
 from jobcast.gateway.engine import packets, session
 from jobcast.gateway.engine.polling import Polling
 from jobcast.gateway.engine.session import Session
+from jobcast.shared.errors import PayloadTooLarge, Unavailable
 
 if TYPE_CHECKING:
     from jobcast.gateway.engine.server import EngineServer
@@ -25,9 +26,7 @@ ERRORS: Final = {
     5: "Unsupported protocol version",
 }
 """The codes and words of Engine.IO's reference server, which its clients show."""
-STOPPING: Final = orjson.dumps(
-    {"code": "unavailable", "message": "this gateway is stopping; connect again", "retryable": True}
-)
+STOPPING: Final = orjson.dumps(Unavailable("this gateway is stopping; connect again").to_dict())
 
 
 class LongPolling:
@@ -93,9 +92,8 @@ class LongPolling:
             if body is None:
                 found.bad("a payload over the limit")
                 size = self._server.limits.message_size
-                says = f"expected a body of at most {size} bytes, its Content-Length given"
-                answer = orjson.dumps({"code": "payload-too-large", "message": says, "retryable": False})
-                return Response(answer, 413, media_type="application/json")
+                refused = PayloadTooLarge(f"expected a body of at most {size} bytes, its Content-Length given")
+                return Response(orjson.dumps(refused.to_dict()), 413, media_type="application/json")
             for packet in packets.read_payload(body):
                 if isinstance(packet, str):
                     found.text(packet)

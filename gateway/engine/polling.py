@@ -6,7 +6,7 @@ packets could arrive in any order.
 
 import asyncio
 import base64
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from jobcast.gateway.dialects import PACKET_END, frame, text_frame
@@ -23,8 +23,9 @@ class Polling:
 
     __slots__ = ("_poll", "outlet", "posting", "released")
 
-    def __init__(self, on_slow: Callable[[], None]) -> None:
-        self.outlet = PullOutlet(on_slow)
+    def __init__(self) -> None:
+        # Its session says what becomes of a client that is too slow.
+        self.outlet = PullOutlet(lambda: None)
         self.posting = False
         self._poll: asyncio.Task[bool] | None = None
         self.released = False
@@ -70,7 +71,7 @@ class Polling:
         """End polling; what was not polled, as WebSocket frames."""
         owed: list[bytes] = []
         while len(self.outlet.outbox):
-            owed += [packet for entry in self.outlet.outbox.take() for packet in entry.split(PACKET_END) if packet]
+            owed += _packets(self.outlet.outbox.take())
         self.outlet.end()
         return [_framed(packet) for packet in owed]
 
@@ -80,11 +81,16 @@ class Polling:
         return b"b" + base64.b64encode(data) + PACKET_END
 
     def _next(self) -> bytes:
-        found = [packet for entry in self.outlet.take() for packet in entry.split(PACKET_END) if packet]
+        found = _packets(self.outlet.take())
         now, later = found[:MOST_POLLED], found[MOST_POLLED:]
         if later:
             self.outlet.outbox.put_back([packet + PACKET_END for packet in later])
         return PACKET_END.join(now)
+
+
+def _packets(entries: list[bytes]) -> list[bytes]:
+    """One by one: an entry may hold several."""
+    return [packet for entry in entries for packet in entry.split(PACKET_END) if packet]
 
 
 def _framed(packet: bytes) -> bytes:

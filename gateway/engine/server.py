@@ -80,7 +80,7 @@ class EngineServer:
 
     def open_polling(self, query: str) -> Polling | None:
         """A new session by long-polling; None while stopping."""
-        return None if self.stopping else self._open(Polling(lambda: None), query).polling
+        return None if self.stopping else self._open(Polling(), query).polling
 
     # Sessions.
 
@@ -110,7 +110,11 @@ class EngineServer:
         self.sessions.pop(found.sid, None)
 
     def _run(self, handled: Any) -> None:
-        """Run a handler to its first wait at once: what it sends stands where it was said. The rest is a task."""
+        """Run a handler at once: what it sends stands where it was said.
+
+        Raises:
+            RuntimeError: it waits for something, which nothing here would resume.
+        """
         if not asyncio.iscoroutine(handled):
             return
         try:

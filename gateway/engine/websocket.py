@@ -34,7 +34,7 @@ class Receiver(Protocol):
     def binary(self, data: bytes, /) -> None: ...
 
     def lost(self, reason: str, /) -> None:
-        """It is over; called once. ``slow``, ``gone``, ``bad-packet``, or the word :meth:`close` was given."""
+        """It is over; called once. ``slow``, ``gone``, ``bad-frame``, or the word :meth:`close` was given."""
         ...
 
 
