@@ -40,7 +40,6 @@ class Client:
         "_on_close",
         "_reader",
         "allowance",
-        "close_reason",
         "closed",
         "dialect",
         "door",
@@ -66,7 +65,6 @@ class Client:
         self.outlet = outlet
         self.dialect = dialect
         self.closed = False
-        self.close_reason = ""
         self.allowance = allowance
         self.jobs: dict[str, JobSink] = {}
         self.queues: dict[str, QueueSink] = {}
@@ -98,7 +96,6 @@ class Client:
         if self.closed:
             return
         self.closed = True
-        self.close_reason = reason
         for job_id in list(self.jobs):
             self.unwatch_job(job_id)
         for queue in list(self.queues):

@@ -29,8 +29,8 @@ class Clients:
     def __len__(self) -> int:
         return len(self._open)
 
-    def check_room(self) -> None:
-        """Refuse before anything is set up.
+    def open(self, door: str, outlet: Outlet, dialect: Dialect, hang_up: Callable[[Client, str], None]) -> Client:
+        """A new client, forgotten here when it is closed; ``hang_up`` then ends its connection.
 
         Raises:
             Unavailable: there is no room, or the gateway is stopping.
@@ -39,14 +39,6 @@ class Clients:
             raise Unavailable("this gateway is stopping; connect again")
         if len(self._open) >= self._most:
             raise Unavailable(f"this gateway serves {self._most} clients at most; try again later")
-
-    def open(self, door: str, outlet: Outlet, dialect: Dialect, hang_up: Callable[[Client, str], None]) -> Client:
-        """A new client, forgotten here when it is closed; ``hang_up`` then ends its connection.
-
-        Raises:
-            Unavailable: there is no room, or the gateway is stopping.
-        """
-        self.check_room()
 
         def on_close(client: Client, reason: str) -> None:
             self._open.pop(client, None)
@@ -78,8 +70,7 @@ class Clients:
             if wait > 0.01:
                 await asyncio.sleep(wait)
             client.close("stopping")
-        for client in list(self._open):
-            client.close("stopping")
+        self.stop()
 
     def stop(self) -> None:
         """Let everybody go now."""
