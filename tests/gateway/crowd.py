@@ -70,3 +70,16 @@ async def ended(connection: socket.socket) -> bytes:
         while data := await asyncio.get_running_loop().sock_recv(connection, 65536):
             told += data
     return told
+
+
+async def answered(connection: socket.socket, timeout: float = 5.0) -> tuple[int, bytes]:
+    """Status and body of one HTTP answer, whole: a server may send its head before its body."""
+    loop, told = asyncio.get_running_loop(), b""
+    async with asyncio.timeout(timeout):
+        while True:
+            head, end, body = told.partition(b"\r\n\r\n")
+            if end and len(body) >= int(re.findall(rb"(?i)\r\ncontent-length: *(\d+)", head)[0]):
+                return int(head[9:12]), body
+            data = await loop.sock_recv(connection, 65536)
+            assert data, f"ended within an answer: {told!r}"
+            told += data

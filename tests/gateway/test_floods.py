@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.gateway.conftest import StartGateway
-from tests.gateway.crowd import anonymous, close, dial, ended, gauge
+from tests.gateway.crowd import anonymous, answered, close, dial, ended, gauge
 from tests.gateway.events import progressed, queued, started
 from tests.gateway.listeners import WebSocketListener
 from tests.gateway.support import GatewayProcess, core, frame, stalled_socket, until_ready, upgrade
@@ -105,16 +105,14 @@ async def too_many_attachments(port: int) -> socket.socket:
 
 async def duplicate_polls(port: int) -> socket.socket:
     first = await dial(port, said=get(port, "/socket.io/?EIO=4&transport=polling"))
-    answer = await asyncio.get_running_loop().sock_recv(first, 4096)
-    path = f"/socket.io/?EIO=4&transport=polling&sid={json.loads(answer[answer.index(b'0{') + 1 :])['sid']}"
+    _, handshake = await answered(first)
+    path = f"/socket.io/?EIO=4&transport=polling&sid={json.loads(handshake[1:])['sid']}"
     polls = [first, *[await dial(port) for _ in range(4)]]
-    loop = asyncio.get_running_loop()
     for each in polls:
-        await loop.sock_sendall(each, get(port, path))
-    answers = [await asyncio.wait_for(loop.sock_recv(each, 4096), 5) for each in polls]
+        await asyncio.get_running_loop().sock_sendall(each, get(port, path))
+    statuses = [(await answered(each))[0] for each in polls]
     close(polls[1:])
-    statuses = [answer[9:12] for answer in answers]
-    assert statuses.count(b"400") == 4, answers
+    assert statuses.count(400) == 4, statuses
     return first
 
 
