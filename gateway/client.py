@@ -90,6 +90,8 @@ class Client:
         """Go on by another transport of the same connection."""
         self.outlet, self.dialect = outlet, dialect
         outlet.on_room.append(self._room)
+        for job_id, sink in self.jobs.items():
+            self._hub.moved(job_id, sink)
 
     def close(self, reason: str) -> None:
         """Let everything go; the door is told and closes its connection. Twice is once."""

@@ -3,7 +3,7 @@
 import struct
 from typing import Final
 
-from jobcast.gateway.wire import Dialect, Message
+from jobcast.gateway.wire import Dialect, Message, parse
 
 PACKET_END: Final = b"\x1e"
 """Ends each polled packet (Engine.IO's record separator). JSON escapes it, so it stands nowhere else."""
@@ -27,21 +27,27 @@ def frame(head: int, payload: bytes) -> bytes:
     return _long(head, 127, size) + payload
 
 
-class Joined:
-    """What every dialect makes can be written one behind the other."""
+class Wired:
+    """Dialects that look at nothing but a message's bytes; what they make can be written one behind the other."""
+
+    def event(self, wire: bytes) -> bytes:
+        raise NotImplementedError
+
+    def encode(self, message: Message) -> bytes:
+        return self.event(message.wire)
 
     def join(self, entries: list[bytes]) -> bytes:
         return b"".join(entries)
 
 
-class SocketIoFrames(Joined):
+class SocketIoFrames(Wired):
     """An EVENT packet of a namespace (Socket.IO v5) in an Engine.IO message packet, in a WebSocket frame."""
 
     def __init__(self, namespace: str) -> None:
         self._prefix = socketio_prefix(namespace)
 
-    def encode(self, message: Message) -> bytes:
-        prefix, wire = self._prefix, message.wire
+    def event(self, wire: bytes) -> bytes:
+        prefix = self._prefix
         size = len(prefix) + len(wire)
         if 126 <= size < 65536:
             # Nearly all events are of this size; it is their only copy.
@@ -49,21 +55,21 @@ class SocketIoFrames(Joined):
         return text_frame(prefix + wire)
 
 
-class SocketIoPackets(Joined):
+class SocketIoPackets(Wired):
     """The same for long-polling: one packet of a payload."""
 
     def __init__(self, namespace: str) -> None:
         self._prefix = socketio_prefix(namespace)
 
-    def encode(self, message: Message) -> bytes:
-        return self._prefix + message.wire + PACKET_END
+    def event(self, wire: bytes) -> bytes:
+        return self._prefix + wire + PACKET_END
 
 
-class PlainFrames(Joined):
+class PlainFrames(Wired):
     """``[event, payload]`` in a WebSocket frame."""
 
-    def encode(self, message: Message) -> bytes:
-        return text_frame(message.wire)
+    def event(self, wire: bytes) -> bytes:
+        return text_frame(wire)
 
 
 class Block(bytes):
@@ -72,8 +78,13 @@ class Block(bytes):
     ends_job: bool = False
 
 
-class SseBlocks(Joined):
+class SseBlocks:
     """``event:``, ``id:`` and ``data:`` (HTML Standard, server-sent events); ``id`` is the position."""
+
+    def event(self, wire: bytes) -> bytes:
+        message = parse(wire)
+        assert message is not None, "it is known to be an event"
+        return self.encode(message)
 
     def encode(self, message: Message) -> bytes:
         place = b"id: %s\n" % str(message.position).encode() if message.position is not None else b""

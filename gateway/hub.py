@@ -1,16 +1,14 @@
 """Which channel is followed for whom: the first in follows it, the last out leaves it after a short linger."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
+from jobcast.gateway.cork import Cork
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.metrics import Metrics
-from jobcast.gateway.outlet import Cork
 from jobcast.gateway.readings import Readings
+from jobcast.gateway.subscriber import Batch
 from jobcast.gateway.topic import Sink, Topic
-from jobcast.gateway.wire import Message, parse
-from jobcast.shared import logs
 from jobcast.shared.errors import Unavailable
 from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.keys import Keys
@@ -18,8 +16,6 @@ from jobcast.shared.position import Position
 
 LINGER: Final = 2.0
 """Seconds a channel is kept after its last watcher: a page that reloads finds it still there."""
-
-log = logs.get("hub")
 
 
 class Hub:
@@ -29,7 +25,7 @@ class Hub:
         self.journal = journal
         self.keys = keys
         self.metrics = metrics
-        self.cork = Cork()
+        self.cork = Cork(metrics)
         self._readings = Readings(journal, metrics)
         self._linger = linger
         self._topics: dict[bytes, Topic] = {}
@@ -58,6 +54,12 @@ class Hub:
         """The same for a queue."""
         self._leave(self.keys.queue_channel(queue).encode(), sink)
 
+    def moved(self, job_id: str, sink: Sink) -> None:
+        """The sink's client goes on by another connection."""
+        topic = self._topics.get(self.keys.channel(job_id).encode())
+        if topic is not None:
+            topic.moved(sink)
+
     async def read(self, job_id: str, since: Position | None = None) -> Reading:
         """A job's record, and with ``since`` what was missed.
 
@@ -69,28 +71,17 @@ class Hub:
         self.metrics.readings.inc()
         return await self.journal.read(job_id, since)
 
-    def deliver(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
-        """Hand on what one read of Redis brought, ``(channel, event)`` each, in one write for each connection."""
-        self.metrics.received.inc(len(batch))
-        if len(batch) == 1:
-            ((channel, data),) = batch
-            topic = self._topics.get(channel)
-            if topic is not None and (message := self._read(topic, data)) is not None:
-                topic.deliver((message,))
-            return
-        by_topic: dict[Topic, list[Message]] = {}
-        for channel, data in batch:
-            topic = self._topics.get(channel)
-            if topic is not None and (message := self._read(topic, data)) is not None:
-                messages = by_topic.get(topic)
-                if messages is None:
-                    by_topic[topic] = [message]
-                else:
-                    messages.append(message)
-        self.cork.active = True
+    def deliver(self, batch: Batch) -> None:
+        """Hand on what one read of Redis brought, in one write for each connection."""
+        events = sum(map(len, batch.values()))
+        self.metrics.received.inc(events)
+        # One event alone has nothing to be joined with.
+        self.cork.active = events > 1
         try:
-            for topic, messages in by_topic.items():
-                topic.deliver(messages)
+            for channel, wires in batch.items():
+                topic = self._topics.get(channel)
+                if topic is not None:
+                    topic.deliver(wires)
         finally:
             self.cork.flush()
 
@@ -98,21 +89,6 @@ class Hub:
         """Tell every sink that events may have been lost."""
         for topic in tuple(self._topics.values()):
             topic.suspect()
-
-    def _read(self, topic: Topic, data: bytes) -> Message | None:
-        """The event; bytes that are no event of this channel are counted and kept out."""
-        message = parse(data)
-        if message is not None and (topic.job_id is None or topic.job_id == message.job_id):
-            return message
-        self.metrics.quarantined.inc()
-        if message is None:
-            log.warning(
-                "something that is no event was published and kept out",
-                channel=topic.channel.decode(errors="replace"),
-            )
-        else:
-            log.warning("an event was published on the channel of another job and kept out", job=message.job_id)
-        return None
 
     async def _join(self, channel: bytes, job_id: str | None, sink: Sink) -> None:
         topic = self._topics.get(channel)

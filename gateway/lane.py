@@ -6,9 +6,9 @@ and counts for itself until it is level again. Values in, values out; no I/O.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from jobcast.gateway.wire import Message
+from jobcast.gateway.wire import Message, follow, signature
 from jobcast.shared.position import Position
 
 
@@ -25,50 +25,62 @@ class Runner(Protocol):
         ...
 
 
-class Lane:
-    """``members`` have all been sent everything up to ``last``."""
+R = TypeVar("R", bound=Runner)
 
-    __slots__ = ("last", "members")
 
-    def __init__(self) -> None:
-        self.last: Position | None = None
-        self.members: dict[Runner, None] = {}
+class Lane(Generic[R]):
+    """``members`` have all been sent everything up to ``last``, and nothing else."""
 
-    def follows(self, messages: Sequence[Message]) -> bool:
-        """Whether these are just the next events, none missing and none twice."""
-        last = self.last
-        if last is None:
-            return False
-        epoch, seq = last
-        for message in messages:
-            seq += 1
-            position = message.position
-            if position is None or position.seq != seq or position.epoch != epoch:
-                return False
-        return True
+    __slots__ = ("_epoch", "_job_id", "_seq", "_signed", "members")
+
+    def __init__(self, job_id: str) -> None:
+        self.members: dict[R, None] = {}
+        self._job_id = job_id
+        self._epoch = ""
+        self._seq = 0
+        self._signed = b""
+
+    @property
+    def last(self) -> Position:
+        return Position(self._epoch, self._seq)
+
+    def take(self, wires: Sequence[bytes]) -> bool:
+        """Go on by these events, if they are just the next ones."""
+        if follow(wires, self._seq, self._signed):
+            self._seq += len(wires)
+            return True
+        return False
+
+    def go_on(self, message: Message) -> bool:
+        """The same with an event that was parsed, whatever its name."""
+        if message.position == (self._epoch, self._seq + 1):
+            self._seq += 1
+            return True
+        return False
 
     def is_old(self, message: Message) -> bool:
         """Whether the members were sent this one already."""
-        last, position = self.last, message.position
-        return position is None or (last is not None and position.epoch == last.epoch and position.seq <= last.seq)
+        position = message.position
+        return position is None or (position.epoch == self._epoch and position.seq <= self._seq)
 
-    def admit(self, runner: Runner, latest: Position | None) -> bool:
+    def admit(self, runner: R, latest: Position | None) -> bool:
         """Take in who is level: with the members, or in an empty lane with the event ``latest``."""
         goal = self.last if self.members else latest
         if goal is None or runner.step != goal:
             return False
-        self.last = goal
+        if not self.members:
+            self._epoch, self._seq = goal
+            self._signed = signature(goal.epoch, self._job_id)
         self.members[runner] = None
         return True
 
-    def leave(self, runner: Runner) -> None:
+    def leave(self, runner: R) -> None:
         """Let one go on by itself, from where the lane is."""
         if runner in self.members:
             del self.members[runner]
-            assert self.last is not None
             runner.resume(self.last)
 
-    def dissolve(self) -> list[Runner]:
+    def dissolve(self) -> list[R]:
         """Let everybody go on by themselves."""
         runners = list(self.members)
         for runner in runners:

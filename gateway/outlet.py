@@ -8,24 +8,23 @@ from collections.abc import Callable
 from typing import Final
 
 from jobcast.gateway.outbox import Outbox, Overflow
-from jobcast.shared import logs
 
 NOTHING: Final = Outbox()
 """Stands in where nothing was ever kept: most connections need no outbox in all their life."""
-
-log = logs.get("outlet")
 
 
 class Outlet:
     """``on_room`` is called when what was kept is sent; :meth:`slow` when the client asks for more than it reads.
 
-    While ``blocked`` nothing is written; while it is not, nothing is kept.
+    While ``blocked`` nothing is written; while it is not, nothing is kept. ``descriptor`` may be written to directly
+    while it is not blocked, and what the kernel does not take goes to :meth:`rest`; below 0 there is none.
     """
 
-    __slots__ = ("blocked", "on_room", "outbox")
+    __slots__ = ("blocked", "descriptor", "on_room", "outbox")
 
     def __init__(self) -> None:
         self.blocked = False
+        self.descriptor = -1
         self.outbox = NOTHING
         self.on_room: list[Callable[[], None]] = []
 
@@ -52,6 +51,14 @@ class Outlet:
 
     def write(self, entry: bytes) -> None:
         """Send now; only while not blocked."""
+        raise NotImplementedError
+
+    def rest(self, entry: bytes) -> None:
+        """Send what a direct write left over."""
+        raise NotImplementedError
+
+    def broken(self) -> None:
+        """A direct write failed: the connection is gone."""
         raise NotImplementedError
 
     def slow(self) -> None:
@@ -130,36 +137,3 @@ class PullOutlet(Outlet):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-
-class Cork:
-    """Joins what one read of Redis holds for one connection into one write."""
-
-    __slots__ = ("_held", "active")
-
-    def __init__(self) -> None:
-        self.active = False
-        self._held: dict[Outlet, list[bytes]] = {}
-
-    def offer(self, outlet: Outlet, entry: bytes) -> bool:
-        """As :meth:`Outlet.offer`; while the cork is in, the write waits for :meth:`flush`."""
-        if outlet.blocked or not self.active:
-            return outlet.offer(entry)
-        held = self._held.get(outlet)
-        if held is None:
-            self._held[outlet] = [entry]
-        else:
-            held.append(entry)
-        return True
-
-    def flush(self) -> None:
-        """Write what was held. Nothing can have blocked an outlet meanwhile: the loop ran nothing else."""
-        held, self._held = self._held, {}
-        self.active = False
-        for outlet, entries in held.items():
-            try:
-                outlet.write(entries[0] if len(entries) == 1 else b"".join(entries))
-            except Exception:
-                # The others are not to lose theirs. This one counts as sent what was not: it has to begin anew.
-                log.exception("a connection failed to take events")
-                outlet.slow()

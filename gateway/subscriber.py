@@ -5,15 +5,18 @@ reading costs a coroutine and two time-outs for every message, which is most of 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-Batch = Sequence[tuple[bytes, bytes]]
+Batch = Mapping[bytes, Sequence[bytes]]
+"""What one read brought: the events of each channel, in order."""
 LARGEST_BATCH: Final = 64 * 1024
 """Bytes handed on at once: what they make for one client may have to be kept for it, if it stops reading then."""
+SLICE: Final = 16 * 1024
+"""Bytes fed to the parser at once: it moves all that it still holds each time it has read a kibibyte of it."""
 _MORE: Final = object()
 
 
@@ -22,11 +25,13 @@ class FeedLost(Exception):
 
 
 class Subscriber(asyncio.Protocol):
-    """``deliver`` takes ``(channel, event)`` pairs, ``answer`` everything else that Redis says."""
+    """``deliver`` takes the events, ``answer`` everything else that Redis says."""
 
     def __init__(self, deliver: Callable[[Batch], None], answer: Callable[[Any], None]) -> None:
         self._deliver = deliver
         self._answer = answer
+        self._batch: dict[bytes, list[bytes]] = {}
+        self._size = 0
         self._parser = hiredis.Reader(notEnoughData=_MORE)
         self._transport: asyncio.Transport | None = None
         self._pack: Callable[..., list[bytes]] = lambda *_: []
@@ -57,29 +62,35 @@ class Subscriber(asyncio.Protocol):
             self._lost.exception()
 
     def data_received(self, data: bytes) -> None:
-        self._parser.feed(data)
         try:
-            self._take()
+            for start in range(0, len(data), SLICE):
+                self._parser.feed(data, start, min(SLICE, len(data) - start))
+                self._take()
+            self._hand_on()
         except (hiredis.HiredisError, FeedLost) as error:
             self._end(error)
 
     def _take(self) -> None:
         gets = self._parser.gets
-        batch: list[tuple[bytes, bytes]] = []
-        size = 0
         while (reply := gets()) is not _MORE:
-            if type(reply) is list and reply[0] == b"message":
-                _, channel, event = reply
-                batch.append((channel, event))
-                size += len(event)
-                if size < LARGEST_BATCH:
-                    continue
-            if batch:
-                self._deliver(batch)
-                batch, size = [], 0
             if type(reply) is not list or reply[0] != b"message":
+                # In the order in which Redis said it.
+                self._hand_on()
                 self._answer(reply)
-        if batch:
+                continue
+            _, channel, event = reply
+            events = self._batch.get(channel)
+            if events is None:
+                self._batch[channel] = [event]
+            else:
+                events.append(event)
+            self._size += len(event)
+            if self._size >= LARGEST_BATCH:
+                self._hand_on()
+
+    def _hand_on(self) -> None:
+        if self._batch:
+            batch, self._batch, self._size = self._batch, {}, 0
             self._deliver(batch)
 
     def eof_received(self) -> None:

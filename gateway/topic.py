@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from jobcast.gateway.cork import Cork
 from jobcast.gateway.lane import Lane
 from jobcast.gateway.metrics import Metrics
-from jobcast.gateway.outlet import Cork
+from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.sinks import JobSink
-from jobcast.gateway.wire import Dialect, Message
+from jobcast.gateway.wire import Dialect, Message, parse
 from jobcast.shared import logs
 from jobcast.shared.position import Position
 
@@ -27,7 +28,7 @@ class Sink(Protocol):
 class Topic:
     """``job_id`` is None for a queue's channel; ``ready`` ends when Redis has confirmed that it is followed."""
 
-    __slots__ = ("_cork", "_lane", "_metrics", "_sinks", "channel", "job_id", "leaving", "ready")
+    __slots__ = ("_cork", "_crews", "_lane", "_metrics", "_sinks", "channel", "job_id", "leaving", "ready")
 
     def __init__(
         self, channel: bytes, job_id: str | None, ready: "asyncio.Task[None]", cork: Cork, metrics: Metrics
@@ -40,7 +41,9 @@ class Topic:
         self._metrics = metrics
         # Dicts for their order: watchers are served in the order they came.
         self._sinks: dict[Sink, None] = {}
-        self._lane = Lane()
+        self._lane: Lane[JobSink] = Lane(job_id or "")
+        self._crews: dict[Dialect, list[Outlet]] | None = None
+        """The lane's connections by what is written to them; None when they are to be mustered anew."""
 
     def __len__(self) -> int:
         return len(self._sinks) + len(self._lane.members)
@@ -55,66 +58,97 @@ class Topic:
             return True
         if isinstance(sink, JobSink) and sink in self._lane.members:
             self._lane.leave(sink)
+            self._crews = None
             return True
         return False
+
+    def moved(self, sink: Sink) -> None:
+        """Its client goes on by another connection."""
+        if self.remove(sink):
+            self.add(sink)
 
     def suspect(self) -> None:
         self._part()
         for sink in tuple(self._sinks):
             sink.suspect()
 
-    def deliver(self, messages: Sequence[Message]) -> None:
-        """Hand on the next events of this channel, in order."""
+    def deliver(self, wires: Sequence[bytes]) -> None:
+        """Hand on what was published on this channel, in order."""
+        if not self._sinks and self._lane.members and self._lane.take(wires):
+            # The hot path: nothing was parsed.
+            self._send(wires)
+            return
+        messages = [message for wire in wires if (message := self._read(wire)) is not None]
         if self._lane.members:
             self._to_lane(messages)
-        if self._sinks:
+        if self._sinks and messages:
             self._to_each(messages)
 
+    def _read(self, wire: bytes) -> Message | None:
+        """The event; bytes that are no event of this channel are counted and kept out."""
+        message = parse(wire)
+        if message is not None and (self.job_id is None or self.job_id == message.job_id):
+            return message
+        self._metrics.quarantined.inc()
+        if message is None:
+            log.warning(
+                "something that is no event was published and kept out", channel=self.channel.decode(errors="replace")
+            )
+        else:
+            log.warning("an event was published on the channel of another job and kept out", job=message.job_id)
+        return None
+
+    # In step.
+
     def _to_lane(self, messages: Sequence[Message]) -> None:
-        if self._lane.follows(messages):
-            self._send(messages)
+        wires = [message.wire for message in messages]
+        if self._lane.take(wires):
+            self._send(wires)
             return
         for message in messages:
-            if self._lane.follows((message,)):
-                self._send((message,))
+            if self._lane.go_on(message):
+                self._send((message.wire,))
             elif not self._lane.is_old(message):
                 # An event is missing, or the record began anew: each finds out for itself, from where it is.
                 self._part()
                 return
 
-    def _send(self, messages: Sequence[Message]) -> None:
-        """The hot path: nothing is decided here for each watcher but whether its connection takes the bytes."""
-        lane = self._lane
-        before, lane.last = lane.last, messages[-1].position
-        offer = self._cork.offer if self._cork.active else None
-        frames: dict[Dialect, bytes] = {}
-        sink: JobSink
-        for sink in tuple(lane.members):  # type: ignore[assignment]  # only those are admitted
-            client = sink.client
-            frame = frames.get(client.dialect)
-            if frame is None:
-                frame = frames[client.dialect] = _joined(messages, client.dialect)
-            try:
-                taken = client.outlet.offer(frame) if offer is None else offer(client.outlet, frame)
-            except Exception:  # noqa: BLE001  whatever a connection may raise
-                # One watcher's fault is not the others' loss; its own is read again from the record.
-                self._failed(messages[0])
-                taken = False
-            if not taken:
-                self._drop_out(sink, before)
-        self._metrics.sent.inc(len(lane.members) * len(messages))
+    def _send(self, wires: Sequence[bytes]) -> None:
+        """Nothing is decided here for each watcher but whether its connection takes the bytes."""
+        crews = self._crews
+        if crews is None:
+            crews = self._crews = self._muster()
+        for dialect, outlets in crews.items():
+            event = dialect.event
+            frame = event(wires[0]) if len(wires) == 1 else dialect.join([event(wire) for wire in wires])
+            refused = self._cork.offer_all(outlets, frame)
+            if refused:
+                self._drop_out(dialect, set(refused), len(wires))
+        self._metrics.sent.inc(len(self._lane.members) * len(wires))
 
-    def _drop_out(self, sink: JobSink, last: Position | None) -> None:
-        # A failed write may have closed the client, which then has left already.
-        if sink in self._lane.members:
-            del self._lane.members[sink]
-            self._sinks[sink] = None
-            sink.refuse(last)
+    def _muster(self) -> dict[Dialect, list[Outlet]]:
+        crews: dict[Dialect, list[Outlet]] = {}
+        for sink in self._lane.members:
+            crews.setdefault(sink.client.dialect, []).append(sink.client.outlet)
+        return crews
+
+    def _drop_out(self, dialect: Dialect, refused: set[Outlet], events: int) -> None:
+        """Who had no room for the last events goes on alone, from before them."""
+        self._crews = None
+        epoch, seq = self._lane.last
+        # A failed write may have closed a client, which then has left already.
+        for sink in tuple(self._lane.members):
+            if sink.client.dialect is dialect and sink.client.outlet in refused:
+                del self._lane.members[sink]
+                self._sinks[sink] = None
+                sink.refuse(Position(epoch, seq - events))
 
     def _part(self) -> None:
+        self._crews = None
         for runner in self._lane.dissolve():
-            assert isinstance(runner, JobSink)
             self._sinks[runner] = None
+
+    # Each for itself.
 
     def _to_each(self, messages: Sequence[Message]) -> None:
         latest = messages[-1].position
@@ -123,19 +157,12 @@ class Topic:
                 self._hand(sink, message)
             if isinstance(sink, JobSink) and sink in self._sinks and self._lane.admit(sink, latest):
                 del self._sinks[sink]
+                self._crews = None
 
     def _hand(self, sink: Sink, message: Message) -> None:
         try:
             sink.receive(message)
-        except Exception:  # noqa: BLE001  the same
-            self._failed(message)
-
-    def _failed(self, message: Message) -> None:
-        self._metrics.sink_errors.inc()
-        log.exception("a watcher failed to take an event", job=message.job_id)  # noqa: LOG004  called from handlers
-
-
-def _joined(messages: Sequence[Message], dialect: Dialect) -> bytes:
-    if len(messages) == 1:
-        return dialect.encode(messages[0])
-    return dialect.join([dialect.encode(message) for message in messages])
+        except Exception:
+            # One watcher's fault is not the others' loss.
+            self._metrics.sink_errors.inc()
+            log.exception("a watcher failed to take an event", job=message.job_id)

@@ -74,22 +74,22 @@ class Watch:
 
     def live(self, message: Message) -> Message | None:
         """Take an event from the feed; returns it if it is to be sent now."""
-        if self.phase == "behind":
-            return None
-        if self.phase == "reading":
-            self._hold(message)
-            return None
-        position = message.position
+        position, last = message.position, self.last
         if position is None:
             return None
-        expected = 1 if self.last is None else self.last.seq + 1
-        if self.last is not None and position.epoch == self.last.epoch and position.seq < expected:
-            return None
-        if position.seq != expected or (self.last is not None and position.epoch != self.last.epoch):
-            self.phase = "behind"
-            return None
-        self.last = position
-        return message
+        if self.phase == "live" and last is not None and position == (last[0], last[1] + 1):
+            # Nearly always; what follows are the exceptions.
+            self.last = position
+            return message
+        if self.phase == "reading":
+            self._hold(message)
+        elif self.phase == "live":
+            if last is None and position.seq == 1:
+                self.last = position
+                return message
+            if last is None or position.epoch != last.epoch or position.seq > last.seq:
+                self.phase = "behind"
+        return None
 
     def begin_reading(self) -> Position | None:
         """From here on events are held; returns the position to read from."""

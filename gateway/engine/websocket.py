@@ -73,6 +73,9 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         self._fragments = fragments
         self._on_lost = on_lost
         self._fd: int = transport.get_extra_info("socket").fileno()
+        # The transport's own write costs a fifth more. It is passed by only while it holds nothing, and the descriptor
+        # is ours until connection_lost: nobody else can have been given its number.
+        self.descriptor = self._fd
         self._parts: list[bytes] | None = None
         self._kind = Opcode.TEXT
         self._corked = False
@@ -97,16 +100,20 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         if self._reason:
             return
         try:
-            # The transport's own write costs a fifth more. It is passed by only while it holds nothing, and the
-            # descriptor is ours until connection_lost: nobody else can have been given its number.
             sent = os.write(self._fd, entry)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.abort("gone")
+            self.broken()
             return
         if sent < len(entry):
-            self._transport.write(entry[sent:] if sent else entry)
+            self.rest(entry[sent:])
+
+    def rest(self, entry: bytes) -> None:
+        self._transport.write(entry)
+
+    def broken(self) -> None:
+        self.abort("gone")
 
     def push(self, entry: bytes) -> None:
         # Answers come in threes and fours (a snapshot, its event, the acknowledgement): what is said within one turn of
@@ -233,6 +240,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         if self._reason:
             return
         self._reason = reason
+        self.descriptor = -1
         self.outbox.clear()
         if self._paused and not self._transport.is_closing():
             # Held up, the peer's close frame would never be read.

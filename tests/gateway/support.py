@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 from jobcast.gateway.allowance import Allowance
 from jobcast.gateway.app import Gateway, build, listen, server
 from jobcast.gateway.client import Client
+from jobcast.gateway.dialects import Wired
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outlet import PullOutlet
-from jobcast.gateway.wire import Message
 from jobcast.shared.journal import RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.redis import connect
@@ -87,14 +87,11 @@ async def served(redis_url: str, **given: Any) -> AsyncIterator[Served]:
             await writer.aclose()
 
 
-class Plain:
+class Plain(Wired):
     """A dialect for tests: the message as it came, a line each."""
 
-    def encode(self, message: Message) -> bytes:
-        return message.wire + b"\n"
-
-    def join(self, entries: list[bytes]) -> bytes:
-        return b"".join(entries)
+    def event(self, wire: bytes) -> bytes:
+        return wire + b"\n"
 
 
 class PulledClient(Client):

@@ -4,19 +4,26 @@ import asyncio
 
 import pytest
 
+from jobcast.gateway.cork import Cork
 from jobcast.gateway.lane import Lane
 from jobcast.gateway.metrics import Metrics
-from jobcast.gateway.outlet import Cork, Outlet
+from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.sinks import JobSink
 from jobcast.gateway.topic import Topic
 from jobcast.gateway.watch import Watch
-from jobcast.gateway.wire import Dialect, Message
+from jobcast.gateway.wire import Dialect, Message, parse
 from jobcast.shared.position import Position
 from tests.gateway.support import Plain
 
 
-def event(seq: int, epoch: str = "e") -> Message:
-    return Message("job-progress", b"%d" % seq, "j", Position(epoch, seq))
+def event(seq: int, epoch: str = "e", name: str = "job-progress") -> bytes:
+    return b'["%b",{"seq":%d,"epoch":"%b","jobId":"j"}]' % (name.encode(), seq, epoch.encode())
+
+
+def message(seq: int, epoch: str = "e", name: str = "job-progress") -> Message:
+    parsed = parse(event(seq, epoch, name))
+    assert parsed is not None
+    return parsed
 
 
 class Runner:
@@ -76,7 +83,7 @@ class Watcher:
 
 
 def numbers(first: int, last: int) -> list[bytes]:
-    return [b"%d" % seq for seq in range(first, last + 1)]
+    return [event(seq) for seq in range(first, last + 1)]
 
 
 class Crowd:
@@ -92,9 +99,9 @@ class Crowd:
         topic.deliver((event(1),))
         assert len(topic._lane.members) == number
 
-    def corked(self, *messages: Message) -> None:
+    def corked(self, *wires: bytes) -> None:
         self.cork.active = True
-        self.topic.deliver(messages)
+        self.topic.deliver(wires)
         self.cork.flush()
 
 
@@ -102,34 +109,67 @@ class Crowd:
 async def crowd() -> Crowd:
     async def nothing() -> None: ...
 
-    ready, cork, metrics = asyncio.create_task(nothing()), Cork(), Metrics()
+    ready, metrics = asyncio.create_task(nothing()), Metrics()
+    cork = Cork(metrics)
     await ready
     return Crowd(Topic(b"c", "j", ready, cork, metrics), cork, metrics, 1000)
 
 
 def test_a_lane_follows_only_the_very_next_events() -> None:
-    lane = Lane()
-    assert not lane.follows((event(1),))
+    lane: Lane[Runner] = Lane("j")
     assert lane.admit(Runner(4), Position("e", 4))
-    assert lane.follows((event(5), event(6)))
-    assert not lane.follows((event(5), event(7)))
-    assert not lane.follows((event(6),))
-    assert not lane.follows((event(5, "other"),))
-    assert lane.is_old(event(4))
-    assert not lane.is_old(event(4, "other"))
+    for wires in (
+        [event(5), event(7)],
+        [event(6)],
+        [event(4)],
+        [event(5, "other")],
+        [event(5, name="job-unheard-of")],
+        [event(5).replace(b'"j"', b'"k"')],
+        [event(5)[:-1]],
+        [b""],
+    ):
+        assert not lane.take(wires), wires
+        assert lane.last == Position("e", 4)
+    assert lane.take([event(5), event(6, name="job-completed")])
+    assert lane.last == Position("e", 6)
+    assert lane.is_old(message(6))
+    assert not lane.is_old(message(7))
+    assert not lane.is_old(message(4, "other"))
+
+
+def test_a_lane_goes_on_by_an_event_of_a_name_it_never_heard_of() -> None:
+    lane: Lane[Runner] = Lane("j")
+    assert lane.admit(Runner(4), Position("e", 4))
+    assert not lane.go_on(message(6, name="job-unheard-of"))
+    assert not lane.go_on(message(5, "other"))
+    assert lane.go_on(message(5, name="job-unheard-of"))
+    assert lane.last == Position("e", 5)
 
 
 def test_a_lane_admits_who_is_level_and_lets_each_go_on_from_where_it_is() -> None:
-    lane, first, late = Lane(), Runner(4), Runner(3)
+    lane: Lane[Runner] = Lane("j")
+    first, late = Runner(4), Runner(3)
     assert lane.admit(first, Position("e", 4))
     assert not lane.admit(late, Position("e", 4))
     assert not lane.admit(Runner(None), Position("e", 4))
-    lane.last = Position("e", 9)
+    assert lane.take(numbers(5, 9))
     lane.leave(late)
     assert late.step == Position("e", 3)
     assert lane.dissolve() == [first]
     assert first.step == Position("e", 9)
     assert not lane.members
+
+
+async def test_who_goes_on_by_another_connection_is_sent_what_follows_there(crowd: Crowd) -> None:
+    mover = crowd.watchers[500]
+    crowd.topic.deliver((event(2),))
+    before = mover.sent
+    mover.outlet = Sent()
+    crowd.topic.moved(mover.sink)
+    for seq in (3, 4):
+        crowd.topic.deliver((event(seq),))
+    assert (before, mover.sent) == (numbers(1, 2), numbers(3, 4))
+    assert mover.sink in crowd.topic._lane.members
 
 
 @pytest.mark.parametrize("corked", [False, True])
@@ -138,7 +178,7 @@ async def test_when_one_outlet_refuses_the_other_999_get_everything(crowd: Crowd
     full.outlet.blocked = True
     full.outlet.keep(b"x" * 200_000)
     for seq in (2, 3):
-        (crowd.corked if corked else lambda *messages: crowd.topic.deliver(messages))(event(seq))
+        (crowd.corked if corked else lambda *wires: crowd.topic.deliver(wires))(event(seq))
     assert full.behind[0] == Position("e", 1)
     assert all(each.sent == numbers(1, 3) for each in crowd.watchers if each is not full)
     assert len(crowd.topic) == 1000

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobcast.gateway.allowance import BURST, Allowance
+from jobcast.gateway.cork import Cork
+from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outbox import LIMIT, MARK
-from jobcast.gateway.outlet import NOTHING, Cork, Outlet, PullOutlet
+from jobcast.gateway.outlet import NOTHING, Outlet, PullOutlet
 
 
 class Pipe(Outlet):
@@ -75,7 +77,7 @@ def test_who_asks_without_reading_is_called_slow_at_the_limit_of_its_answers() -
 
 
 def test_a_cork_joins_what_one_read_holds_for_a_connection() -> None:
-    cork, first, second = Cork(), Pipe(10), Pipe(10)
+    cork, first, second = Cork(Metrics()), Pipe(10), Pipe(10)
     cork.active = True
     for entry in (b"a", b"b"):
         assert cork.offer(first, entry)

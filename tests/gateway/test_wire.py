@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobcast.gateway.wire import LARGEST_MESSAGE, Message, parse, with_skipped
+from jobcast.gateway.wire import LARGEST_MESSAGE, Message, follow, parse, signature, with_skipped
 from jobcast.shared.events import LARGEST_EVENT, Event, decode, encode_body
 from jobcast.shared.journal import MemoryJournal
 from jobcast.shared.journal.contract import Life
 from jobcast.shared.position import Position
+from jobcast.shared.states import LAW
 from tests.gateway.events import completed, failed, logged, progressed, queued, started
 from tests.gateway.seam import now
 
@@ -46,6 +47,23 @@ def events(draw: st.DrawFn) -> Event:
 
 def wire_of(event: Event, seq: int = 1, epoch: str = "k3v9") -> bytes:
     return b'["%s",{"seq":%d,"epoch":"%s",' % (event.kind.encode(), seq, epoch.encode()) + encode_body(event) + b"]"
+
+
+@given(
+    event=events(), seq=st.integers(1, 5), last=st.integers(0, 4), spoilt=st.none() | st.tuples(st.integers(0), texts)
+)
+def test_an_event_that_follows_is_one_that_is_read_with_the_next_number(
+    event: Event, seq: int, last: int, spoilt: tuple[int, str] | None
+) -> None:
+    wire = wire_of(event, seq)
+    if spoilt is not None:
+        place = spoilt[0] % len(wire)
+        wire = wire[:place] + spoilt[1].encode() + wire[place + 1 :]
+    message = parse(wire)
+    read = message is not None and message.position == ("k3v9", last + 1) and message.job_id == event.job_id
+    assert follow((wire,), last, signature("k3v9", event.job_id)) == (
+        read and message is not None and message.name in LAW
+    )
 
 
 @given(event=events(), seq=st.integers(1, 10**15 - 1))
