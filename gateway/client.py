@@ -74,7 +74,7 @@ class Client:
         self._behind: dict[Watch, None] = {}
         self._reader: asyncio.Task[None] | None = None
         outlet.on_room.append(self._room)
-        hub.metrics.clients.labels(door).inc()
+        hub.metrics.clients[door].inc()
 
     # What a door calls.
 
@@ -106,7 +106,7 @@ class Client:
         if self._reader is not None:
             self._reader.cancel()
         self.outlet.on_room.remove(self._room)
-        self._hub.metrics.clients.labels(self.door).dec()
+        self._hub.metrics.clients[self.door].dec()
         if reason == "slow":
             self._hub.metrics.slow.inc()
         self._on_close(self, reason)

@@ -8,7 +8,7 @@ round trip on this very connection.
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -42,6 +42,7 @@ class Feed:
         self._wanted: set[bytes] = set()
         self._unconfirmed: Counter[bytes] = Counter()
         self._waiters: dict[bytes, asyncio.Future[None]] = {}
+        self._asked: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._commands: list[tuple[bytes, bytes]] = []
         self._under_way = 0
         self._kick = asyncio.Event()
@@ -49,22 +50,22 @@ class Feed:
         self.status: Status = "stale"
         self.losses = 0
 
-    async def follow(self, channel: bytes) -> None:
-        """Return once Redis has confirmed that the channel's messages come here.
+    def follow(self, channel: bytes) -> "asyncio.Future[None]":
+        """Ends once Redis has confirmed that the channel's messages come here.
 
         Raises:
-            Unavailable: Redis did not confirm within the deadline.
+            Unavailable: (in the future) Redis did not confirm within the deadline.
         """
-        self._wanted.add(channel)
         waiter = self._waiters.get(channel)
         if waiter is None:
-            waiter = self._waiters[channel] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            waiter = self._waiters[channel] = loop.create_future()
+            self._asked.append((loop.time() + FOLLOW_DEADLINE, waiter))
+            if len(self._asked) == 1:
+                loop.call_at(self._asked[0][0], self._expire)
+            self._wanted.add(channel)
             self._command(b"SUBSCRIBE", channel)
-        try:
-            async with asyncio.timeout(FOLLOW_DEADLINE):
-                await asyncio.shield(waiter)
-        except TimeoutError:
-            raise Unavailable("the event feed from Redis is away; try again") from None
+        return waiter
 
     def unfollow(self, channel: bytes) -> None:
         """Stop following; nothing waits for the confirmation."""
@@ -72,6 +73,16 @@ class Feed:
         if (waiter := self._waiters.pop(channel, None)) is not None:
             waiter.cancel()
         self._command(b"UNSUBSCRIBE", channel)
+
+    def _expire(self) -> None:
+        """One timer for all who wait: they come in the order of their deadlines."""
+        loop = asyncio.get_running_loop()
+        while self._asked and (self._asked[0][0] <= loop.time() or self._asked[0][1].done()):
+            _, waiter = self._asked.popleft()
+            if not waiter.done():
+                waiter.set_exception(Unavailable("the event feed from Redis is away; try again"))
+        if self._asked:
+            loop.call_at(self._asked[0][0], self._expire)
 
     async def run(self) -> None:
         """Keep the connection for ever: jittered back-off between attempts, no give-up. Cancel to end."""

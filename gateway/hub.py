@@ -94,13 +94,16 @@ class Hub:
         topic = self._topics.get(channel)
         if topic is None:
             assert self.feed is not None, "the app connects hub and feed before it serves"
-            ready = asyncio.create_task(self.feed.follow(channel))
+            ready = self.feed.follow(channel)
             topic = self._topics[channel] = Topic(channel, job_id, ready, self.cork, self.metrics)
         if topic.leaving is not None:
             topic.leaving.cancel()
             topic.leaving = None
         topic.add(sink)
+        if topic.ready.done() and not topic.ready.cancelled() and topic.ready.exception() is None:
+            return
         try:
+            # Others wait for the same: one that gives up must not take it from them.
             await asyncio.shield(topic.ready)
         except BaseException:
             dropped = topic.ready.cancelled()

@@ -1,9 +1,10 @@
 """What a gateway counts, in Prometheus' terms."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
@@ -18,14 +19,29 @@ class Tally:
     def inc(self, amount: int = 1) -> None:
         self.value += amount
 
+    def dec(self) -> None:
+        self.value -= 1
+
 
 class _Tallies(Collector):
-    def __init__(self, tallies: dict[tuple[str, str], Tally]) -> None:
-        self._tallies = tallies
+    """``counters`` and ``gauges`` by name and help, and how many ``clients`` each door has."""
+
+    def __init__(
+        self, counters: dict[tuple[str, str], Tally], gauges: dict[tuple[str, str], Tally], clients: dict[str, Tally]
+    ) -> None:
+        self._counters = counters
+        self._gauges = gauges
+        self._clients = clients
 
     def collect(self) -> Iterable[Metric]:
-        for (name, says), tally in self._tallies.items():
+        for (name, says), tally in self._counters.items():
             yield CounterMetricFamily(name, says, value=tally.value)
+        for (name, says), tally in self._gauges.items():
+            yield GaugeMetricFamily(name, says, value=tally.value)
+        by_door = GaugeMetricFamily("jobcast_clients", "Connected clients", labels=["door"])
+        for door, tally in self._clients.items():
+            by_door.add_metric([door], tally.value)
+        yield by_door
 
 
 class Metrics:
@@ -33,9 +49,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.clients = Gauge("jobcast_clients", "Connected clients", ["door"], registry=registry)
-        self.connections = Gauge("jobcast_connections", "Open TCP connections", registry=registry)
-        self.watches = Gauge("jobcast_watches", "Jobs and queues watched by clients", registry=registry)
         self.readings = Counter("jobcast_readings", "Records read for watchers", registry=registry)
         self.lagged = Counter("jobcast_lagged", "Times a client fell behind its outbox", registry=registry)
         self.slow = Counter("jobcast_slow_closed", "Clients closed as slow", registry=registry)
@@ -52,12 +65,20 @@ class Metrics:
         self.feed_alive = Gauge("jobcast_feed_alive", "1 while the feed is alive and current", registry=registry)
         self.received = Tally()
         self.sent = Tally()
+        self.connections = Tally()
+        self.watches = Tally()
+        self.clients: defaultdict[str, Tally] = defaultdict(Tally)
         registry.register(
             _Tallies(
                 {
                     ("jobcast_events_received", "Messages from Redis"): self.received,
                     ("jobcast_messages_sent", "Messages to clients"): self.sent,
-                }
+                },
+                {
+                    ("jobcast_connections", "Open TCP connections"): self.connections,
+                    ("jobcast_watches", "Jobs and queues watched by clients"): self.watches,
+                },
+                self.clients,
             )
         )
 

@@ -100,7 +100,7 @@ class Sockets:
 
 class _Server(SocketIoServer):
     def __init__(self, on_joined: Callable[[str], None], limits: Limits) -> None:
-        super().__init__(namespaces=list(NAMESPACES), limits=limits)
+        super().__init__(namespaces=list(NAMESPACES), limits=limits, at_once=True)
         self._on_joined = on_joined
 
     async def joined(self, sid: str, _namespace: str) -> None:

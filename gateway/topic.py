@@ -31,7 +31,7 @@ class Topic:
     __slots__ = ("_cork", "_crews", "_lane", "_metrics", "_sinks", "channel", "job_id", "leaving", "ready")
 
     def __init__(
-        self, channel: bytes, job_id: str | None, ready: "asyncio.Task[None]", cork: Cork, metrics: Metrics
+        self, channel: bytes, job_id: str | None, ready: "asyncio.Future[None]", cork: Cork, metrics: Metrics
     ) -> None:
         self.channel = channel
         self.job_id = job_id

@@ -1,7 +1,7 @@
 """Every TCP connection begins here: the head of its first request is waited for, measured and sent where it belongs.
 
 uvicorn's own parsers take a head of any size for as long as it takes, and open what any client asks for. Here the head
-has a deadline and a cap before a parser sees it, and a WebSocket's is read once, by the library that will serve it.
+has a deadline and a cap before a parser sees it, and a WebSocket's is read once (see engine.handshake).
 """
 
 import asyncio
@@ -10,9 +10,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from websockets.http11 import Request
-from websockets.server import ServerProtocol
+from websockets.protocol import SERVER, Protocol
 
+from jobcast.gateway.engine import handshake
+from jobcast.gateway.engine.handshake import Refused, Request
 from jobcast.gateway.engine.house import House
 from jobcast.gateway.engine.http import HttpConnection
 from jobcast.gateway.engine.websocket import WebSocketConnection
@@ -115,39 +116,32 @@ class Front(asyncio.Protocol):
 
     def _open_websocket(self, head: bytes, rest: bytes) -> None:
         house = self._house
-        core = ServerProtocol(max_size=house.limits.message_size, logger=_QUIET)
-        core.receive_data(head)
-        events = core.events_received()
-        if not events or not isinstance(request := events[0], Request):
-            self._refuse(400, "bad-request", "expected a WebSocket handshake")
+        try:
+            request = handshake.read(head)
+            answer = handshake.accept(request)
+        except Refused as error:
+            self._refuse(error.status, "bad-request", str(error), error.field)
             return
-        raw_path, _, query = request.path.partition("?")
-        door = house.doors.get(unquote(raw_path).rstrip("/"))
+        door = house.doors.get(unquote(request.path).rstrip("/"))
         if door is None:
             self._refuse(404, "bad-request", "no WebSocket is served at this path")
             return
-        refused = self._refusal(request) or door.refuse(query)
+        refused = self._refusal(request) or door.refuse(request.query)
         if refused is not None:
             self._reply(*refused)
             return
-        response = core.accept(request)
-        core.send_response(response)
-        answer = b"".join(core.data_to_send())
-        if response.status_code != 101:
-            self._transport.write(answer)
-            self._transport.close()
-            return
+        core = Protocol(SERVER, max_size=house.limits.message_size, logger=_QUIET)
         connection = WebSocketConnection(core, self._transport, house.stalls, house.limits.fragments, self._lost)
         self._transport.set_protocol(connection)
         self._state.connections.add(connection)  # type: ignore[arg-type]
         connection.push(answer)
-        door.enter(connection, query)
+        door.enter(connection, request.query)
         if rest:
             connection.data_received(rest)
 
     def _refusal(self, request: Request) -> tuple[int, bytes] | None:
         house = self._house
-        problem = house.guard.problem(request.headers.get_all("Host"), request.headers.get_all("Origin"))
+        problem = house.guard.problem(request.all(b"host"), request.all(b"origin"))
         if problem is not None:
             return 403, house.says("forbidden", problem)
         if self._crowded:
@@ -165,11 +159,11 @@ class Front(asyncio.Protocol):
 
     # Answers of our own, for who gets no further.
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
-        self._reply(status, self._house.says(code, message))
+    def _refuse(self, status: int, code: str, message: str, field: str = "") -> None:
+        self._reply(status, self._house.says(code, message), field)
 
-    def _reply(self, status: int, body: bytes) -> None:
+    def _reply(self, status: int, body: bytes, field: str = "") -> None:
         self._house.wheel.forget(self)
         if not self._transport.is_closing():
-            self._transport.write(self._house.response(status, body))
+            self._transport.write(self._house.response(status, body, field))
             self._transport.close()

@@ -88,10 +88,12 @@ class House:
         return orjson.dumps({"code": code, "message": message, "retryable": code in {"unavailable", "request-timeout"}})
 
     @staticmethod
-    def response(status: int, body: bytes) -> bytes:
-        """A whole answer, after which the connection is closed."""
-        again = "Retry-After: 1\r\n" if status == 503 else ""
+    def response(status: int, body: bytes, field: str = "") -> bytes:
+        """A whole answer, with one field more if it is to say more, after which the connection is closed."""
+        if status == 503:
+            field = "Retry-After: 1"
+        more = f"{field}\r\n" if field else ""
         return (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{again}Connection: close\r\n\r\n"
+            f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
         ).encode() + body

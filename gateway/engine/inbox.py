@@ -34,6 +34,11 @@ class Inbox(Generic[T]):
         self._room: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way: what comes now may be answered now."""
+        return self._items is None
+
     def put(self, item: T, source: Readable | None) -> None:
         if self._items is not None:
             self._items.append(item)

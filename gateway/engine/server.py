@@ -34,6 +34,8 @@ class EngineServer:
         self.async_mode = "asgi"
         self.stopping = False
         self.on_upgrade: Callable[[Session], None] | None = None
+        self.at_once: Callable[[str, str | bytes], bool] = lambda _sid, _data: False
+        """Handles a message if that needs no waiting; may raise :class:`BadMessage`."""
         self._wheel: Wheel | None = None
         self._handlers: dict[str, Handler] = dict.fromkeys(("connect", "message", "disconnect"), _nothing)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -53,6 +55,9 @@ class EngineServer:
 
     def refuse(self, query: str) -> tuple[int, bytes] | None:
         """Why a WebSocket may not be opened: a status and a body; None when it may."""
+        if query == "EIO=4&transport=websocket":
+            # What nearly every client asks, as its library writes it.
+            return (503, longpoll.STOPPING) if self.stopping else None
         asked = parse_qs(query)
         code = longpoll.bad_handshake(asked, "websocket")
         if code is None and (sid := longpoll.first(asked, "sid")) is not None:
@@ -92,6 +97,17 @@ class EngineServer:
         self._run(self._handlers["connect"](sid, opened.environ))
         return opened
 
+    def take_at_once(self, found: Session, data: str | bytes) -> bool:
+        """Handle a message that needs no waiting and so no task; False for any other."""
+        try:
+            return self.at_once(found.sid, data)
+        except BadMessage as error:
+            found.bad(str(error))
+        except Exception:
+            log.exception("a handler failed")
+            found.close(session.TRANSPORT_ERROR)
+        return True
+
     async def take(self, found: Session, data: str | bytes) -> None:
         try:
             handled = self._handlers["message"](found.sid, data)
@@ -110,22 +126,13 @@ class EngineServer:
         self.sessions.pop(found.sid, None)
 
     def _run(self, handled: Any) -> None:
-        """Run a handler at once: what it sends stands where it was said.
-
-        Raises:
-            RuntimeError: it waits for something, which nothing here would resume.
-        """
+        """Run a handler at once: what it sends stands where it was said."""
         if not asyncio.iscoroutine(handled):
             return
         try:
-            handled.send(None)
-        except StopIteration:
-            return
+            finish(handled)
         except Exception:
             log.exception("a handler failed")
-            return
-        handled.close()
-        raise RuntimeError("a connect or disconnect handler must not wait; start a task")
 
     # What python-socketio calls.
 
@@ -198,6 +205,20 @@ class EngineServer:
         raise NotImplementedError("the WebSocket door is engine.front; long-polling is handle_request")
 
 
+def finish(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Run to its end what does not wait, though it is written as a coroutine.
+
+    Raises:
+        RuntimeError: it waits for something, which nothing here would resume.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("a connect or disconnect handler must not wait; start a task")
+
+
 def _nothing(*_: Any) -> None:
     """Until a handler is registered."""
 
@@ -206,4 +227,4 @@ class BadMessage(Exception):
     """Raised by a message handler: what came is no packet of its protocol, and the session ends."""
 
 
-__all__ = ["BadMessage", "EngineServer"]
+__all__ = ["BadMessage", "EngineServer", "finish"]

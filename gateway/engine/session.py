@@ -3,8 +3,6 @@
 from math import inf
 from typing import Any, Final, Protocol
 
-import orjson
-
 from jobcast.gateway.dialects import PACKET_END, frame, text_frame
 from jobcast.gateway.engine import packets
 from jobcast.gateway.engine.inbox import Inbox
@@ -32,6 +30,8 @@ class Engine(Protocol):
 
     @property
     def wheel(self) -> Wheel: ...
+
+    def take_at_once(self, session: "Session", data: str | bytes) -> bool: ...
 
     async def take(self, session: "Session", data: str | bytes) -> None: ...
 
@@ -97,14 +97,12 @@ class Session:
     def open_packet(self) -> str:
         """The handshake: type 0 and what the client must know."""
         limits = self._engine.limits
-        said = {
-            "sid": self.sid,
-            "upgrades": ["websocket"] if self._websocket is None else [],
-            "pingInterval": round(limits.ping_interval * 1000),
-            "pingTimeout": round(limits.ping_timeout * 1000),
-            "maxPayload": limits.message_size,
-        }
-        return packets.OPEN + orjson.dumps(said).decode()
+        upgrades = '"websocket"' if self._websocket is None else ""
+        return (
+            f'{packets.OPEN}{{"sid":"{self.sid}","upgrades":[{upgrades}],'
+            f'"pingInterval":{limits.ping_interval * 1000:.0f},"pingTimeout":{limits.ping_timeout * 1000:.0f},'
+            f'"maxPayload":{limits.message_size}}}'
+        )
 
     def send(self, data: str | bytes) -> None:
         """A message, behind all that is owed already."""
@@ -144,7 +142,7 @@ class Session:
         self.message(data)
 
     def message(self, data: str | bytes) -> None:
-        if not self.closed:
+        if not self.closed and not (self.inbox.idle and self._engine.take_at_once(self, data)):
             self.inbox.put(data, self._websocket)
 
     def bad(self, why: str) -> None:

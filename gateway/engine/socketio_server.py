@@ -13,7 +13,7 @@ import socketio
 from socketio import packet as types
 
 from jobcast.gateway.engine.limits import Limits
-from jobcast.gateway.engine.server import BadMessage, EngineServer
+from jobcast.gateway.engine.server import BadMessage, EngineServer, finish
 from jobcast.gateway.engine.session import Session
 
 RESERVED: Final = frozenset(
@@ -21,6 +21,8 @@ RESERVED: Final = frozenset(
 )
 """Names an event of a client may not have: the reference server and its clients use them for themselves."""
 LONGEST_ID: Final = 15
+_CONNECT: Final = str(types.CONNECT)
+_FROM_CLIENTS: Final = frozenset("012356")
 _HEAD: Final = re.compile(r"[0-6](?:[0-9]{1,9}-)?(?:/[^,]*,?)?[0-9]*")
 """Type, attachments, namespace and id; python-socketio reads them with ``isdigit``, which knows all scripts' digits."""
 
@@ -38,14 +40,21 @@ class Json:
 
 
 class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no types
-    """As ``socketio.AsyncServer``; one event of a connection is handled at a time, in order."""
+    """As ``socketio.AsyncServer``; one event of a connection is handled at a time, in order.
 
-    def __init__(self, *, namespaces: list[str], limits: Limits | None = None, **options: Any) -> None:
+    ``at_once`` promises that no connect handler waits for anything (``emit`` does): then a CONNECT needs no task.
+    """
+
+    def __init__(
+        self, *, namespaces: list[str], limits: Limits | None = None, at_once: bool = False, **options: Any
+    ) -> None:
         limits = limits or Limits()
         super().__init__(namespaces=namespaces, json=Json, async_handlers=False, limits=limits, **options)
         self._attachments = limits.attachments
         self._message_size = limits.message_size
         self.eio.on("message", self.take)
+        if at_once:
+            self.eio.at_once = self.take_connect
 
     def session(self, sid: str, namespace: str) -> Session:
         """The Engine.IO session of a namespace's client, also while it is being connected or disconnected."""
@@ -57,6 +66,21 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
 
     async def joined(self, sid: str, namespace: str, /) -> None:
         """A namespace is connected, and the client has been told."""
+
+    def take_connect(self, eio_sid: str, data: str | bytes) -> bool:
+        """A CONNECT, which waits for nothing; False when it is something else.
+
+        Raises:
+            BadMessage: as :meth:`take`.
+        """
+        if data[:1] != _CONNECT or eio_sid in self._binary_packet:
+            return False
+        if data == _CONNECT:
+            finish(self._connect(eio_sid, "/", None))
+        else:
+            packet = self._read(data)
+            finish(self._connect(eio_sid, packet.namespace or "/", packet.data))
+        return True
 
     async def take(self, eio_sid: str, data: str | bytes) -> None:
         """One message.
@@ -119,7 +143,7 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
     def _read(self, data: str | bytes) -> Any:
         if not isinstance(data, str):
             raise BadMessage("expected text: no attachment was announced")
-        if data[:1] not in set("012356") or not data:
+        if data[:1] not in _FROM_CLIENTS:
             raise BadMessage(f"expected a packet type a client may send, got {data[:8]!r}")
         if data[_HEAD.match(data).end() :][:1].isdigit():  # type: ignore[union-attr]  # it matches the type at least
             raise BadMessage("expected numbers in ASCII digits")

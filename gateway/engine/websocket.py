@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol as Core
 from websockets.protocol import State
-from websockets.server import ServerProtocol
 
 from jobcast.gateway.engine.stalls import Stalls, unacknowledged
 from jobcast.gateway.outlet import Outlet
@@ -59,7 +59,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
 
     def __init__(
         self,
-        core: ServerProtocol,
+        core: Core,
         transport: asyncio.Transport,
         stalls: Stalls,
         fragments: int,
