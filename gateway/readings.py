@@ -5,10 +5,10 @@ moment; asked for one by one, most of what that costs is the asking. A job that 
 """
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from jobcast.gateway.metrics import Metrics
-from jobcast.shared.errors import JobcastError
 from jobcast.shared.journal.contract import Journal, Reading
 
 LARGEST_BATCH: Final = 200
@@ -20,7 +20,7 @@ class Readings:
     def __init__(self, journal: Journal, metrics: Metrics) -> None:
         self._journal = journal
         self._metrics = metrics
-        self._wanted: dict[str, asyncio.Future[Reading]] = {}
+        self._wanted: dict[str, list[asyncio.Future[Reading]]] = {}
         self._reader: asyncio.Task[None] | None = None
 
     async def read(self, job_id: str) -> Reading:
@@ -29,13 +29,12 @@ class Readings:
         Raises:
             Unavailable: the journal cannot be read.
         """
-        answer = self._wanted.get(job_id)
-        if answer is None:
-            answer = self._wanted[job_id] = asyncio.get_running_loop().create_future()
-            if self._reader is None:
-                self._reader = asyncio.create_task(self._read_all(), name="readings")
-        # Others may wait for the same answer: one that gives up must not take it from them.
-        return await asyncio.shield(answer)
+        # Each waits for an answer of their own: one that gives up must not take it from the others.
+        answer: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+        self._wanted.setdefault(job_id, []).append(answer)
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read_all(), name="readings")
+        return await answer
 
     async def _read_all(self) -> None:
         try:
@@ -47,15 +46,19 @@ class Readings:
         finally:
             self._reader = None
 
-    async def _read_batch(self, batch: dict[str, asyncio.Future[Reading]]) -> None:
+    async def _read_batch(self, batch: dict[str, list[asyncio.Future[Reading]]]) -> None:
         try:
             readings = await self._journal.read_many(batch)
-        except JobcastError as error:
-            for answer in batch.values():
+        except Exception as error:  # noqa: BLE001  it is raised where it is waited for; untold, they would wait for ever
+            for answer in _waiting(batch.values()):
                 answer.set_exception(error)
-                # It may be that everybody who asked has gone: then nobody looks at it.
-                answer.exception()
             return
         self._metrics.readings.inc(len(readings))
-        for answer, reading in zip(batch.values(), readings, strict=True):
-            answer.set_result(reading)
+        for answers, reading in zip(batch.values(), readings, strict=True):
+            for answer in _waiting((answers,)):
+                answer.set_result(reading)
+
+
+def _waiting(answers: Iterable[list[asyncio.Future[Reading]]]) -> Iterator[asyncio.Future[Reading]]:
+    """Those that somebody still waits for."""
+    return (answer for each in answers for answer in each if not answer.done())
