@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.stage import QUEUE, FloorStage, Kind, Stage, Workshop, play
+from bench.stage import QUEUE, FloorStage, Kind, ListenerStage, Stage, Workshop, play
 
 Values = dict[str, float]
 
@@ -130,6 +130,13 @@ def measure_floor(workshop: Workshop, key: str, sizes: Sizes, size: int) -> Valu
     with FloorStage(workshop, key, sizes.watchers) as stage:
         stage.publish(sizes.pace, sizes.pace, size)
         return stage.publish(sizes.singles, sizes.pace, size).values("single")
+
+
+def measure_listener(workshop: Workshop, sizes: Sizes) -> Values:
+    """The many jobs' even rate with nobody between Redis and who listens: a latency without a server in it."""
+    with ListenerStage(workshop, sizes.jobs) as stage:
+        stage.publish(sizes.steady_rate, sizes.steady_rate)
+        return stage.publish(sizes.steady, sizes.steady_rate)
 
 
 def _settle(stage: Stage) -> None:

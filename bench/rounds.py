@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import appending
-from bench.cases import CASES, Sizes, Values, measure, measure_floor
+from bench.cases import CASES, Sizes, Values, measure, measure_floor, measure_listener
 from bench.machine import Invalid, speed
 from bench.rows import OURS
 from bench.stage import NODE, Kind, Workshop, available
@@ -19,6 +19,7 @@ from tests.support.redis_server import RedisServer
 
 NAMES = (*CASES, "appending")
 FLOORS = ("floor-c", "floor-py")
+LISTENER = "listener"
 
 
 @contextlib.contextmanager
@@ -63,6 +64,8 @@ class Rounds:
         if name == "fanout" and (sizes := self.samples[OURS].get("single.bytes")):
             for key in FLOORS:
                 self._floor(key, number, round(sizes[-1]))
+        if name == "jobs":
+            self._keep(LISTENER, name, number, lambda: measure_listener(self._workshop, self._sizes))
 
     def _one(self, name: str, number: int, kind: Kind) -> None:
         self._keep(kind.key, name, number, lambda: measure(self._workshop, kind, name, self._sizes, number))

@@ -16,6 +16,7 @@ SERVERS = {
     "classic": "hand-written loop",
     "floor-c": "bare send() in C",
     "floor-py": "bare send() in Python",
+    "listener": "bare subscriber",
     "publish": "bare PUBLISH",
 }
 OURS = "jobcast"
@@ -46,8 +47,8 @@ def figures(sizes: Sizes) -> list[Figure]:
         Figure("burst.cpu", "us/event", f"1 job, {watchers} watchers, burst: CPU", {**peers, "node": 0.15}),
         Figure("many.cpu", "us/event", f"{jobs} jobs, 1 watcher each, a backlog at once: CPU", {**peers, "node": 0.40}),
         Figure("steady.cpu", "us/event", f"{jobs} jobs, 1 watcher each, {rate} events/s: CPU", peers),
-        Figure("steady.p50", "us", f"{rate} deliveries/s: p50", {"node": None}),
-        Figure("steady.p99", "us", f"{rate} deliveries/s: p99", {"node": 0.50}),
+        Figure("steady.p50", "us", f"{rate} deliveries/s: p50", {"node": None, "listener": None}),
+        Figure("steady.p99", "us", f"{rate} deliveries/s: p99", {"node": 0.50, "listener": None}),
         Figure("steady.max", "us", f"{rate} deliveries/s: max", {"node": None}),
         Figure("flood.cpu", "us/event", "1 client on a queue, a backlog at once: CPU", {**peers, "node": 0.25}),
         Figure("firehose.cpu", "us/event", "1 client on a queue, as fast as Redis records: CPU", peers),

@@ -256,3 +256,32 @@ class FloorStage:
         if seen["delivered"] != self._clients * events:
             raise Invalid(f"the floor lost events: {seen}")
         return Delivery(cpu_seconds(self._server.pid) - before, seen)
+
+
+class ListenerStage:
+    """No server at all: the events of many jobs, heard by one who only notes when they came."""
+
+    def __init__(self, workshop: Workshop, jobs: int) -> None:
+        workshop.redis.flush()
+        self._publisher = workshop.publisher
+        self._order: dict[str, Any] = {"queue": QUEUE, "prefix": "jobs", "jobs": jobs}
+        self._publisher.ask(json.dumps({**self._order, "do": "start"}), PATIENCE)
+        # Each job's channel, none of its queue's.
+        argv = [sys.executable, "-m", "bench.listener", str(workshop.redis.port), "jobcast:{jobs-*"]
+        self._listener = Tool(argv)
+
+    def __enter__(self) -> "ListenerStage":
+        self._listener.ask("reset", 10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def publish(self, events: int, rate: int) -> dict[str, float]:
+        self._listener.ask("reset", 10)
+        self._publisher.ask(json.dumps({**self._order, "do": "paced", "events": events, "rate": rate}), PATIENCE)
+        time.sleep(0.5)
+        seen = self._listener.ask("report", 10)
+        if seen["samples"] != events:
+            raise Invalid(f"of {events} events {seen['samples']} came from Redis")
+        return {f"steady.{key}": float(seen[key]) for key in ("p50", "p99", "max")}
