@@ -16,12 +16,11 @@ from jobcast.gateway.engine.inbox import Inbox
 from jobcast.gateway.engine.longpoll import STOPPING
 from jobcast.gateway.engine.websocket import WebSocketConnection
 from jobcast.gateway.outlet import PullOutlet
-from jobcast.shared.errors import BadRequest, JobcastError, PayloadTooLarge, Unavailable
+from jobcast.shared.errors import BadRequest, JobcastError, Unavailable
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.position import Position
 from jobcast.shared.states import TERMINAL
 
-LARGEST_CALL: Final = 64 * 1024
 TRY_AGAIN_LATER: Final = 1013
 CLOSE_CODES: Final = {"stopping": 1001, "failed": 1011, "slow": TRY_AGAIN_LATER}
 _read_call: Final = msgspec.json.Decoder(list[Any]).decode
@@ -136,8 +135,6 @@ def _hang_up(connection: WebSocketConnection) -> Any:
 def _decode_call(text: str | bytes) -> tuple[str, Any, object]:
     if isinstance(text, bytes):
         raise BadRequest("expected a text message holding [event, payload, id?], got a binary one")
-    if len(text) > LARGEST_CALL:
-        raise PayloadTooLarge(f"expected at most {LARGEST_CALL} characters, got {len(text)}")
     try:
         call = _read_call(text)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What a client may cost. Each has a safe default; what goes beyond is refused by name or closed, and counted."""
+"""What a client may cost, as the settings say. What goes beyond is refused by name or closed, and counted."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ class Limits:
     one post at a time is the protocol's own rule.
     """
 
-    connections: int = 10_000
-    header_size: int = 16 * 1024
-    message_size: int = 64 * 1024
-    fragments: int = 64
-    attachments: int = 10
-    header: float = 5.0
-    connect: float = 5.0
-    body: float = 10.0
-    write: float = 10.0
-    ping_interval: float = 25.0
-    ping_timeout: float = 20.0
+    connections: int
+    header_size: int
+    message_size: int
+    fragments: int
+    attachments: int
+    header: float
+    connect: float
+    body: float
+    write: float
+    ping_interval: float
+    ping_timeout: float

@@ -28,8 +28,8 @@ log = logs.get("engine")
 class EngineServer:
     """One for each gateway. ``stopping`` refuses new sessions; :meth:`shutdown` ends those that are left."""
 
-    def __init__(self, *, limits: Limits | None = None, **_options: Any) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, *, limits: Limits, **_options: Any) -> None:
+        self.limits = limits
         self.sessions: dict[str, Session] = {}
         self.async_mode = "asgi"
         self.stopping = False

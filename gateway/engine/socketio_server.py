@@ -45,10 +45,7 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
     ``at_once`` promises that no connect handler waits for anything (``emit`` does): then a CONNECT needs no task.
     """
 
-    def __init__(
-        self, *, namespaces: list[str], limits: Limits | None = None, at_once: bool = False, **options: Any
-    ) -> None:
-        limits = limits or Limits()
+    def __init__(self, *, namespaces: list[str], limits: Limits, at_once: bool = False, **options: Any) -> None:
         super().__init__(namespaces=namespaces, json=Json, async_handlers=False, limits=limits, **options)
         self._attachments = limits.attachments
         self._message_size = limits.message_size

@@ -20,13 +20,14 @@ import socketio
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from jobcast.gateway.app import limits_of
 from jobcast.gateway.engine import serving
 from jobcast.gateway.engine.house import House
-from jobcast.gateway.engine.limits import Limits
 from jobcast.gateway.engine.server import EngineServer
 from jobcast.gateway.engine.socketio_server import SocketIoServer
 from jobcast.gateway.guard import Guard
 from jobcast.gateway.metrics import Metrics
+from jobcast.shared.settings import Settings
 
 NAMESPACES = ("/", "/custom")
 
@@ -68,7 +69,8 @@ async def serve_ours(options: Options) -> None:
 
     Register with :func:`answer_engineio` and :func:`answer_socketio`, and serve within :func:`watch`.
     """
-    limits = Limits(
+    limits = replace(
+        limits_of(Settings()),
         header=options.header_deadline,
         connect=options.connect_deadline,
         body=options.body_deadline,
