@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobcast.gateway.allowance import BURST, Allowance
-from jobcast.gateway.cork import Cork
-from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outbox import LIMIT, MARK
 from jobcast.gateway.outlet import NOTHING, Outlet, PullOutlet
 
@@ -74,21 +72,6 @@ def test_who_asks_without_reading_is_called_slow_at_the_limit_of_its_answers() -
         pipe.push(b"x" * 10_000)
     assert pipe.verdicts >= 1
     assert pipe.outbox.size <= LIMIT + 11_000
-
-
-def test_a_cork_joins_what_one_read_holds_for_a_connection() -> None:
-    cork, first, second = Cork(Metrics()), Pipe(10), Pipe(10)
-    cork.active = True
-    for entry in (b"a", b"b"):
-        assert cork.offer(first, entry)
-    second.blocked = True
-    assert cork.offer(second, b"c")
-    assert (first.sent, len(second.outbox)) == (b"", 1)
-    cork.flush()
-    assert (first.sent, first.takes) == (b"ab", 9)
-    assert not cork.active
-    assert cork.offer(first, b"d")
-    assert first.sent == b"abd"
 
 
 async def test_who_waits_for_a_pulled_outlet_is_woken_by_an_entry_and_by_its_end() -> None:
