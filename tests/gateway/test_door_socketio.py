@@ -1,9 +1,11 @@
 """Socket.IO through python-socketio's own client: both transports, both paths, both namespaces, every call."""
 
 import itertools
+import json
 
 import pytest
 
+from tests.gateway.engine.support import Polling, upgraded
 from tests.gateway.events import completed, progressed, queued, run_job, started
 from tests.gateway.listeners import SocketIoListener, tidy_session
 from tests.gateway.support import Served
@@ -122,3 +124,35 @@ async def test_a_client_that_goes_leaves_nothing_behind(house: Served) -> None:
             await listener.call("subscribe-to-job", "j")
             assert len(house.gateway.clients) == 1
         await wait_until(lambda: len(house.gateway.clients) == 0, 2, "the client to be forgotten")
+
+
+def seqs_of(packets: list[str]) -> list[int]:
+    """The numbers of the events among Engine.IO packets; a snapshot's is none."""
+    events = [json.loads(packet[2:]) for packet in packets if packet.startswith("42")]
+    return [payload["seq"] for name, payload in events if "seq" in payload and name != "job-snapshot"]
+
+
+async def polled(session: Polling, until: str) -> list[str]:
+    """Poll until a packet holds this."""
+    packets: list[str] = []
+    while not any(until in packet for packet in packets):
+        packets += (await session.get()).text.split("\x1e")
+    return packets
+
+
+async def test_who_goes_on_by_websocket_midway_is_told_every_event_once_and_in_order(house: Served) -> None:
+    port = int(house.url.rpartition(":")[2])
+    async with Polling.to(port, "/socket.io/") as session:
+        assert (await session.post("40")).status_code == 200
+        assert (await session.post('420["subscribe-to-job","j"]')).status_code == 200
+        told = await polled(session, '"snapshot"')
+        await house.journal.append(queued("j"))
+        await house.journal.append(started("j"))
+        told += await polled(session, '"seq":2,')
+        async with upgraded(session) as wire:
+            for percent in range(10, 60, 10):
+                await house.journal.append(progressed("j", percent))
+            await house.journal.append(completed("j"))
+            while not any("job-completed" in packet for packet in told):
+                told.append(str(await wire.packet(5)))
+    assert seqs_of(told) == [1, 2, 3, 4, 5, 6, 7, 8]
