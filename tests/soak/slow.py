@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tests.gateway.crowd import anonymous, descriptors, dial, gauge
 from tests.gateway.support import GatewayProcess
-from tests.soak.stage import Figures, Stage, run, stage
-from tests.soak.watchers import Crowd, Spell, crowd, opening
+from tests.soak.stage import Figures, Spell, Stage, run, stage
+from tests.soak.watchers import Crowd, crowd, opening
 from tests.support.waiting import wait_until
 
 RATE, DETAILS = 20.0, 2000

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +56,19 @@ class Figures:
     def holds(self, what: str, well: bool) -> None:
         print(f"{'ok  ' if well else 'NOT '} {what}", flush=True)
         self.well = self.well and well
+
+
+class Spell:
+    """Times of a while, sorted, in seconds; said in milliseconds."""
+
+    def __init__(self, took: Sequence[float]) -> None:
+        self.number = len(took)
+        self.p50, self.p99, self.longest = (
+            took[min(self.number - 1, int(self.number * part))] * 1000 for part in (0.5, 0.99, 1)
+        )
+
+    def __str__(self) -> str:
+        return f"p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, at most {self.longest:.1f} ms, of {self.number}"
 
 
 def run(soak: Coroutine[Any, Any, bool]) -> None:

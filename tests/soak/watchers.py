@@ -14,6 +14,7 @@ from jobcast.shared.redis import connect
 from tests.gateway.crowd import dial
 from tests.gateway.events import progressed, queued, started
 from tests.gateway.support import frame, upgrade
+from tests.soak.stage import Spell
 
 SOCKET_IO: Final = "/socket.io/?EIO=4&transport=websocket"
 _SEQ: Final = re.compile(rb'"seq":(\d+),"epoch"')
@@ -124,7 +125,7 @@ class Crowd:
             self.publisher.ending = True
             await self._publishing
 
-    async def spell(self, seconds: float) -> "Spell":
+    async def spell(self, seconds: float) -> Spell:
         """What is heard in the next seconds."""
         self.took = array("d")
         await asyncio.sleep(seconds)
@@ -135,19 +136,6 @@ class Crowd:
     def whole(self) -> int:
         """Watchers that have heard everything up to the last event."""
         return sum(each.whole and each.last == self.publisher.seq for each in self.watchers)
-
-
-class Spell:
-    """Times of a while, in milliseconds."""
-
-    def __init__(self, took: list[float]) -> None:
-        self.heard = len(took)
-        self.p50, self.p99, self.longest = (
-            took[min(self.heard - 1, int(self.heard * part))] * 1000 for part in (0.5, 0.99, 1)
-        )
-
-    def __str__(self) -> str:
-        return f"p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, at most {self.longest:.1f} ms ({self.heard} heard)"
 
 
 @contextlib.asynccontextmanager
