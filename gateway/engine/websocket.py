@@ -182,6 +182,10 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._end(self._reason or "gone")
         self._fd = -1
+        # The core and its parser hold each other, and with them what was read: the collector would come, but late, and
+        # whoever attacks again and again would cost megabytes until then.
+        self._core.parser.close()
+        self._core.parser_exc = None
         self._stalls.discard(self)
         if self._closer is not None:
             self._closer.cancel()
