@@ -91,6 +91,13 @@ async def ping_flood_unread(port: int) -> socket.socket:
     return connection
 
 
+async def tiny_ping_flood_unread(port: int) -> socket.socket:
+    # More pings for the same bytes: ten thousand fit what the kernel takes for one connection.
+    connection = await stalled_socket(port, upgrade(port))
+    await pour(connection, TINY_PING * 10_000, 8 << 20)
+    return connection
+
+
 async def unfinished_attachments(port: int) -> socket.socket:
     attachment = b"\x82\xfe" + (60_000).to_bytes(2, "big") + b"\0\0\0\0" + b"x" * 60_000
     holes = ",".join(f'{{"_placeholder":true,"num":{number}}}' for number in range(10))
@@ -130,6 +137,7 @@ def get(port: int, path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
 
 
+TINY_PING = b"\x89\x80\0\0\0\0"
 PING = b"\x89\xfd\0\0\0\0" + b"x" * 125
 ATTACKS = [
     oversize_head,
@@ -138,6 +146,7 @@ ATTACKS = [
     tiny_fragments,
     deflate_bomb,
     ping_flood_unread,
+    tiny_ping_flood_unread,
     too_many_attachments,
     unfinished_attachments,
     unfinished_attachments_within_the_limit,
