@@ -16,7 +16,6 @@ from tests.gateway.crowd import anonymous, descriptors, dial, gauge
 from tests.gateway.support import GatewayProcess
 from tests.soak.stage import Figures, Spell, Stage, run, stage
 from tests.soak.watchers import Crowd, crowd, opening
-from tests.support.waiting import wait_until
 
 RATE, DETAILS = 20.0, 2000
 TRICKLE = 1024
@@ -177,16 +176,7 @@ async def soak(staged: Stage, watchers: int, each: int, seconds: float, figures:
         print(f"without them again: {after}")
         base = (alone.p99 + after.p99) / 2
         figures.at_most("p99 beside slow ones, to the mean of that before and after", beside.spell.p99 / base, 1.2)
-        await hears_all(watching, figures)
-
-
-async def hears_all(watching: Crowd, figures: Figures) -> None:
-    """Stop publishing, and see whether everything reached everyone who reads."""
-    number = len(watching.watchers)
-    await watching.stop_publishing()
-    with contextlib.suppress(AssertionError):
-        await wait_until(lambda: watching.whole == number, 5)
-    figures.holds(f"{watching.whole} of {number} watchers heard every event", watching.whole == number)
+        await watching.hears_all(figures)
 
 
 async def main(watchers: int, seconds: float) -> bool:

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Final
 
 from jobcast.shared.journal import RedisJournal
@@ -14,7 +14,8 @@ from jobcast.shared.redis import connect
 from tests.gateway.crowd import dial
 from tests.gateway.events import progressed, queued, started
 from tests.gateway.support import frame, upgrade
-from tests.soak.stage import Spell
+from tests.soak.stage import Figures, Spell
+from tests.support.waiting import wait_until
 
 SOCKET_IO: Final = "/socket.io/?EIO=4&transport=websocket"
 _SEQ: Final = re.compile(rb'"seq":(\d+),"epoch"')
@@ -127,14 +128,26 @@ class Crowd:
 
     async def spell(self, seconds: float) -> Spell:
         """What is heard in the next seconds."""
+        return await self.meanwhile(asyncio.sleep(seconds))
+
+    async def meanwhile(self, awaited: Awaitable[object]) -> Spell:
+        """What is heard until this is done."""
         self.took = array("d")
-        await asyncio.sleep(seconds)
+        await awaited
         took, self.took = self.took, array("d")
         return Spell(sorted(took))
 
+    async def hears_all(self, figures: Figures) -> None:
+        """Stop publishing, and see whether everything reached everyone."""
+        await self.stop_publishing()
+        with contextlib.suppress(AssertionError):
+            await wait_until(lambda: self._whole == len(self.watchers), 5)
+        figures.holds(
+            f"{self._whole} of {len(self.watchers)} watchers heard every event", self._whole == len(self.watchers)
+        )
+
     @property
-    def whole(self) -> int:
-        """Watchers that have heard everything up to the last event."""
+    def _whole(self) -> int:
         return sum(each.whole and each.last == self.publisher.seq for each in self.watchers)
 
 
