@@ -62,6 +62,8 @@ class Inbox(Generic[T]):
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         self._task = None
+        # Whose methods these are holds this inbox: together they would wait for the collector.
+        self._handle, self._failed = _nobody, _nothing
 
     async def _work(self) -> None:
         try:
@@ -84,3 +86,11 @@ class Inbox(Generic[T]):
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
+
+
+async def _nobody(_item: object) -> None:
+    """Handles what comes for one that is gone."""
+
+
+def _nothing() -> None:
+    pass

@@ -15,6 +15,7 @@ from websockets.protocol import Protocol as Core
 from websockets.protocol import State
 
 from jobcast.gateway.engine.stalls import Stalls, unacknowledged
+from jobcast.gateway.engine.turns import MOST, Turns
 from jobcast.gateway.outlet import Outlet
 from jobcast.shared import logs
 
@@ -54,6 +55,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         "_reason",
         "_stalls",
         "_transport",
+        "_turns",
         "receiver",
     )
 
@@ -82,6 +84,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         self._paused = 0
         self._reason = ""
         self._closer: asyncio.TimerHandle | None = None
+        self._turns: Turns | None = None
         # With no high-water mark the transport says at once whether it had to keep anything.
         transport.set_write_buffer_limits(high=0)
 
@@ -161,10 +164,33 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         if self._reason:
             return
         self._paused -= 1
-        if self._paused == 0 and not self._transport.is_closing():
+        if self._paused == 0 and self._turns is None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        if self._turns is not None:
+            self._turns.add(data)
+        elif len(data) > MOST:
+            self._turns = Turns(self, data)
+            self._turns.go_on()
+        else:
+            self.take(data)
+
+    @property
+    def gone(self) -> bool:
+        return self._fd < 0
+
+    def hold(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def taken(self) -> None:
+        self._turns = None
+        if (not self._paused or self._reason) and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def take(self, data: bytes | bytearray) -> None:
+        """Parse these bytes and give on what they complete."""
         core = self._core
         core.receive_data(data)
         if not self.open:
@@ -189,6 +215,10 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._end(self._reason or "gone")
         self._fd = -1
+        # The core and its parser hold each other, and with them what was read: the collector would come, but late, and
+        # whoever attacks again and again would cost megabytes until then.
+        self._core.parser.close()
+        self._core.parser_exc = None
         self._stalls.discard(self)
         if self._closer is not None:
             self._closer.cancel()
@@ -242,7 +272,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         self._reason = reason
         self.descriptor = -1
         self.outbox.clear()
-        if self._paused and not self._transport.is_closing():
+        if self._paused and self._turns is None and not self._transport.is_closing():
             # Held up, the peer's close frame would never be read.
             self._transport.resume_reading()
         if self.receiver is not None:

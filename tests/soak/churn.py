@@ -6,18 +6,15 @@
 import argparse
 import asyncio
 import random
-import signal
 import socket
 import struct
-import sys
 import time
 from dataclasses import dataclass
 
 from tests.gateway.crowd import anonymous, dial, gauge
 from tests.gateway.crowd import descriptors as descriptors_of
-from tests.gateway.support import GatewayProcess, frame, until_ready, upgrade
-from tests.support.parts import find_redis
-from tests.support.redis_server import RedisServer
+from tests.gateway.support import GatewayProcess, frame, upgrade
+from tests.soak.stage import Figures, run, stage
 from tests.support.waiting import wait_until
 
 AT_ONCE = 50
@@ -119,30 +116,17 @@ async def measure(gateway: GatewayProcess, clients: int, parts: int = 1) -> tupl
     return before, after
 
 
-async def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=200_000)
-    clients = parser.parse_args().clients
-    binary = find_redis()
-    if binary is None:
-        print("there is no redis-server on this machine", file=sys.stderr)
-        return 2
-    server = RedisServer(binary)
-    try:
-        server.start()
-        with GatewayProcess(server.url) as gateway:
-            await until_ready(gateway)
-            before, after = await measure(gateway, clients, parts=5)
-            gateway.check_log()
-    finally:
-        server.close()
+async def main(clients: int) -> bool:
+    async with stage() as staged:
+        before, after = await measure(staged.gateway, clients, parts=5)
     bound = max(2 * PER_100_000, PER_100_000 * clients // 100_000)
-    well = after.is_as(before) and after.memory - before.memory <= bound
-    print("as it was before" if well else "NOT as it was before")
-    return 0 if well else 1
+    figures = Figures()
+    figures.holds("clients, connections, watches and descriptors are as they were", after.is_as(before))
+    figures.at_most("memory", (after.memory - before.memory) / 1024, bound / 1024, "KiB more")
+    return figures.well
 
 
 if __name__ == "__main__":
-    # As Ctrl-C: the Redis and the gateway are ended too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(asyncio.run(main()))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=200_000)
+    run(main(parser.parse_args().clients))
