@@ -8,12 +8,13 @@ asks without reading (calls, a flood of pings) is held up by TCP and costs no me
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol as Core
 from websockets.protocol import State
 
+from jobcast.gateway.engine.messages import Messages, Receiver, Unfit
 from jobcast.gateway.engine.stalls import Stalls, unacknowledged
 from jobcast.gateway.engine.turns import MOST, Turns
 from jobcast.gateway.outlet import Outlet
@@ -27,18 +28,6 @@ AT_ONCE: Final = frozenset({1002, 1003, 1007, 1008, 1009})
 log = logs.get("websocket")
 
 
-class Receiver(Protocol):
-    """Who is told what a connection brings."""
-
-    def text(self, data: str) -> None: ...
-
-    def binary(self, data: bytes, /) -> None: ...
-
-    def lost(self, reason: str, /) -> None:
-        """It is over; called once. ``slow``, ``gone``, ``bad-frame``, or the word :meth:`close` was given."""
-        ...
-
-
 class WebSocketConnection(Outlet, asyncio.Protocol):
     """``fragments`` bounds the frames of one message; ``on_lost`` is called once the descriptor goes."""
 
@@ -47,10 +36,8 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         "_core",
         "_corked",
         "_fd",
-        "_fragments",
-        "_kind",
+        "_messages",
         "_on_lost",
-        "_parts",
         "_paused",
         "_reason",
         "_stalls",
@@ -72,14 +59,12 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         self._core = core
         self._transport = transport
         self._stalls = stalls
-        self._fragments = fragments
         self._on_lost = on_lost
         self._fd: int = transport.get_extra_info("socket").fileno()
         # The transport's own write costs a fifth more. It is passed by only while it holds nothing, and the descriptor
         # is ours until connection_lost: nobody else can have been given its number.
         self.descriptor = self._fd
-        self._parts: list[bytes] | None = None
-        self._kind = Opcode.TEXT
+        self._messages = Messages(fragments)
         self._corked = False
         self._paused = 0
         self._reason = ""
@@ -281,43 +266,23 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
 
     # Frames.
 
-    def _frame(self, event: Frame) -> None:
-        opcode = event.opcode
-        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-            if event.fin:
-                self._message(opcode, bytes(event.data))
-            else:
-                self._kind, self._parts = opcode, [bytes(event.data)]
-        elif opcode is Opcode.CONT:
-            self._more(event)
-        elif opcode is Opcode.CLOSE:
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
             self._finish("gone")
-
-    def _more(self, event: Frame) -> None:
-        # The core refuses a continuation of nothing.
-        assert self._parts is not None
-        self._parts.append(bytes(event.data))
-        if event.fin:
-            whole, self._parts = b"".join(self._parts), None
-            self._message(self._kind, whole)
-        elif len(self._parts) >= self._fragments:
-            self._core.fail(1008, f"more than {self._fragments} fragments")
-            self._finish(BAD, at_once=True)
-
-    def _message(self, kind: Opcode, data: bytes) -> None:
-        receiver = self.receiver
-        if receiver is None:
-            return
-        if kind is Opcode.BINARY:
-            receiver.binary(data)
             return
         try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            self._core.fail(1007, f"{error.reason} at position {error.start}")
+            message = self._messages.add(frame)
+        except Unfit as error:
+            self._core.fail(error.code, str(error))
             self._finish(BAD, at_once=True)
             return
-        receiver.text(text)
+        receiver = self.receiver
+        if message is None or receiver is None:
+            return
+        if isinstance(message, str):
+            receiver.text(message)
+        else:
+            receiver.binary(message)
 
     def _answer(self) -> None:
         """Send what the core has to say: pongs, and close frames."""
