@@ -6,10 +6,13 @@ import random
 import pytest
 from structlog.testing import capture_logs
 
+from jobcast.gateway.allowance import Allowance
+from jobcast.gateway.client import Client
+from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.wire import Message
 from jobcast.shared.errors import Unavailable
 from tests.gateway.events import completed, logged, progressed, queued, run_job, started
-from tests.gateway.support import Core, core
+from tests.gateway.support import Core, Plain, core
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -100,6 +103,37 @@ async def test_a_watcher_that_fails_is_counted_and_costs_the_others_nothing(part
     assert all(watcher.seqs == [1, 2, 3, 4, 5, 6] for watcher in watchers if not watcher.broken)
     assert parts.count("jobcast_sink_errors_total") == 6
     assert {entry["event"] for entry in logs} == {"a watcher failed to take an event"}
+
+
+class Writes(Outlet):
+    """Notes each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, entry: bytes) -> None:
+        self.writes.append(entry)
+
+
+async def test_what_one_read_of_redis_holds_for_a_client_is_one_write(parts: Core) -> None:
+    outlet = Writes()
+    allowance = Allowance(1e6, 0)
+    client = Client("test", parts.hub, outlet, Plain(), most=10, allowance=allowance, on_close=lambda *_: None)
+    for job_id in ("a", "b"):
+        await client.watch_job(job_id)
+    outlet.writes.clear()
+    wires = {
+        job_id: [b'["job-progress",{"seq":%d,"epoch":"e","jobId":"%b"}]' % (seq, job_id.encode()) for seq in (1, 2, 3)]
+        for job_id in ("a", "b")
+    }
+    channels = {job_id: parts.keys.channel(job_id).encode() for job_id in wires}
+    parts.hub.deliver({channels[job_id]: wires[job_id][:2] for job_id in wires})
+    parts.hub.deliver({channels[job_id]: wires[job_id][2:] for job_id in wires})
+    first, second = [write.splitlines() for write in outlet.writes]
+    assert first == wires["a"][:2] + wires["b"][:2]
+    assert second == wires["a"][2:] + wires["b"][2:]
+    client.close("gone")
 
 
 async def test_bytes_that_are_no_event_are_counted_and_the_next_event_is_delivered(
