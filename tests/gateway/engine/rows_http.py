@@ -144,6 +144,8 @@ HANDSHAKES: list[Row] = [
             "an upgrade with a key that is no base64",
             upgrade(*ASKING, VERSION, "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="),
         ),
+        ("an upgrade with a long run of blanks before a NUL", upgrade(*ASKING, KEY, VERSION, f"X:{' ' * 15_000}\0")),
+        ("an upgrade with blanks around a NUL", upgrade(*ASKING, KEY, VERSION, f"X: a{' ' * 15_000}\0{' ' * 500}")),
         ("an upgrade with an empty key", upgrade(*ASKING, VERSION, "Sec-WebSocket-Key: ")),
         ("an upgrade with two keys", upgrade(*ASKING, VERSION, KEY, KEY)),
         ("an upgrade of version 12", upgrade(*ASKING, KEY, "Sec-WebSocket-Version: 12")),

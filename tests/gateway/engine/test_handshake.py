@@ -9,6 +9,7 @@ from websockets.uri import parse_uri
 
 from jobcast.gateway.engine.handshake import MOST_FIELDS, Refused, accept, read
 
+UPGRADE = "Upgrade: websocket\r\nConnection: upgrade"
 FIELDS = {
     "Host": "example.org",
     "Connection": "Upgrade",
@@ -96,11 +97,11 @@ def test_fields_are_kept_as_they_came() -> None:
         (431, "", head(*(f"X-{number}: y" for number in range(MOST_FIELDS)))),
         (400, "", head("Transfer-Encoding: chunked")),
         (400, "", head("Content-Length: 1")),
-        (426, "Upgrade: websocket", head(Connection=None)),
-        (426, "Upgrade: websocket", head(Connection="keep-alive")),
-        (426, "Upgrade: websocket", head(Upgrade=None)),
-        (426, "Upgrade: websocket", head(Upgrade="h2c")),
-        (426, "Upgrade: websocket", head(Upgrade="websocket, h2c")),
+        (426, UPGRADE, head(Connection=None)),
+        (426, UPGRADE, head(Connection="keep-alive")),
+        (426, UPGRADE, head(Upgrade=None)),
+        (426, UPGRADE, head(Upgrade="h2c")),
+        (426, UPGRADE, head(Upgrade="websocket, h2c")),
         (426, "Sec-WebSocket-Version: 13", head(Sec_WebSocket_Version=None)),
         (426, "Sec-WebSocket-Version: 13", head(Sec_WebSocket_Version="12")),
         (426, "Sec-WebSocket-Version: 13", head("Sec-WebSocket-Version: 13")),
