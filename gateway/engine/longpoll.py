@@ -99,14 +99,13 @@ class LongPolling:
                     found.text(packet)
                 else:
                     found.binary(packet)
+            # Still under way while it waits: who posts again meanwhile would fill the memory.
+            await found.inbox.room()
         except packets.BadPacket as error:
             found.bad(str(error))
         finally:
             polling.posting = False
-        if found.broken:
-            return _refusal(3)
-        await found.inbox.room()
-        return _text(b"ok")
+        return _refusal(3) if found.broken else _text(b"ok")
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body; None as soon as it is known to be too large, or does not say beforehand how large it is."""
