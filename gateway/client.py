@@ -123,6 +123,8 @@ class Client:
         """
         self.unwatch_job(job_id)
         self._check_room()
+        for queue in self.queues.values():
+            queue.lend(job_id)
         sink = self.jobs[job_id] = JobSink(self, Watch(job_id, since))
         self._hub.metrics.watches.inc()
         try:
@@ -140,6 +142,8 @@ class Client:
             self.abandon(sink.watch)
             self._hub.leave_job(job_id, sink)
             self._hub.metrics.watches.dec()
+            for queue in self.queues.values():
+                queue.take_back(job_id, sink.watch)
 
     async def watch_queue(self, queue: str, most: int = 200) -> list[Opened]:
         """Watch every job of a queue; answers the jobs that are live now, last changed first."""
@@ -194,10 +198,18 @@ class Client:
         if sent is None:
             if watch.behind:
                 self.catch_up(watch)
-        elif not self._hub.cork.offer(self.outlet, sent.encoded(self.dialect)):
-            self.fall_behind(watch, last)
-        else:
+        elif self._offer_live(watch, sent, last):
             self._hub.metrics.sent.inc()
+        else:
+            self.fall_behind(watch, last)
+
+    def _offer_live(self, watch: Watch, message: Message, last: Position | None) -> bool:
+        try:
+            return self._hub.cork.offer(self.outlet, message.encoded(self.dialect))
+        except Exception:
+            # Counted where it is caught. Untaken, the event is read again from the record.
+            self.fall_behind(watch, last)
+            raise
 
     def fall_behind(self, watch: Watch, last: Position | None) -> None:
         """The outlet had no room for what follows ``last``: it is read from the record once there is."""
@@ -276,7 +288,8 @@ class Client:
                 reading = await self._hub.read(watch.job_id, watch.begin_reading())
             except Unavailable:
                 watch.lag(watch.last)
-                self._behind[watch] = None
+                if not watch.abandoned:
+                    self._behind[watch] = None
                 await asyncio.sleep(RETRY_READING)
                 continue
             self._open(watch, watch.opened(reading))

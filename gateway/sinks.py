@@ -26,7 +26,9 @@ class Watcher(Protocol):
 
     def abandon(self, watch: Watch) -> None: ...
 
-    def watches(self, job_id: str) -> bool: ...
+    def watches(self, job_id: str) -> bool:
+        """Whether the job has a watch of its own."""
+        ...
 
 
 class JobSink:
@@ -58,7 +60,11 @@ class JobSink:
 
 
 class QueueSink:
-    """A queue, watched by a client: one watch for each of its jobs, begun when the job is first heard of."""
+    """A queue, watched by a client: one watch for each of its jobs, begun when the job is first heard of.
+
+    A job that the client watches by itself too is told by that watch alone: ours stands by from :meth:`lend` until
+    :meth:`take_back`, which gives it the place that the other one had reached.
+    """
 
     __slots__ = ("client", "watches")
 
@@ -68,29 +74,50 @@ class QueueSink:
 
     def receive(self, message: Message) -> None:
         watch = self.watches.get(message.job_id)
+        if self.client.watches(message.job_id):
+            self.add(watch or Watch(message.job_id))
+            return
         if watch is None:
             watch = self._begin(message)
         else:
             self.watches.move_to_end(message.job_id)
-        if self.client.watches(message.job_id):
-            # It is told by the job's own watch; ours only keeps count, to go on when that one is left.
-            watch.live(message)
-        else:
-            self.client.take(watch, message)
+        self.client.take(watch, message)
         if message.ends_job and not watch.behind:
             del self.watches[message.job_id]
 
     def suspect(self) -> None:
         for watch in self.watches.values():
-            watch.suspect()
             if not self.client.watches(watch.job_id):
+                watch.suspect()
                 self.client.catch_up(watch)
+
+    def lend(self, job_id: str) -> None:
+        """The client begins to watch this job by itself: what ours still owes is told by the other watch."""
+        watch = self.watches.get(job_id)
+        if watch is not None:
+            self.client.abandon(watch)
+            self.watches[job_id] = Watch(job_id)
+
+    def take_back(self, job_id: str, left: Watch) -> None:
+        """The client has left its own watch: go on from where that one was, and read what it had not been sent."""
+        if job_id not in self.watches:
+            return
+        watch = self.watches[job_id] = Watch(job_id)
+        if left.step is None:
+            watch.lag(left.last)
+            self.client.catch_up(watch)
+        else:
+            watch.last, watch.phase = left.last, "live"
 
     def add(self, watch: Watch) -> None:
         self.watches[watch.job_id] = watch
+        self.watches.move_to_end(watch.job_id)
         if len(self.watches) > MOST_JOBS_OF_A_QUEUE:
-            # Still behind, it would be read beside the watch that the job's next event begins.
-            self.client.abandon(self.watches.popitem(last=False)[1])
+            # One that stands by is needed when the client leaves the job; there are no more than it may watch.
+            longest = next((job_id for job_id in self.watches if not self.client.watches(job_id)), None)
+            if longest is not None:
+                # Still behind, it would be read beside the watch that the job's next event begins.
+                self.client.abandon(self.watches.pop(longest))
 
     def _begin(self, message: Message) -> Watch:
         watch = Watch(message.job_id)

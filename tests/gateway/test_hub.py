@@ -1,6 +1,7 @@
 """Who follows which channel: one SUBSCRIBE for all watchers of a job, one watcher's fault its own."""
 
 import asyncio
+import json
 import random
 
 import pytest
@@ -111,9 +112,32 @@ class Writes(Outlet):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
+        self.faults = 0
 
     def write(self, entry: bytes) -> None:
+        if self.faults:
+            self.faults -= 1
+            raise RuntimeError("a fault of the test's")
         self.writes.append(entry)
+
+
+async def test_an_event_that_a_connection_failed_to_take_is_read_again_for_it(parts: Core) -> None:
+    outlet, allowance = Writes(), Allowance(1e6, 0)
+    client = Client("test", parts.hub, outlet, Plain(), most=10, allowance=allowance, on_close=lambda *_: None)
+    await parts.journal.append(queued("j"))
+    await client.watch_job("j")
+    outlet.writes.clear()
+    outlet.faults = 1
+    with capture_logs():
+        # The first one finds it on its own still, not in step with others.
+        for each in (started("j"), progressed("j", 50)):
+            await parts.journal.append(each)
+        await wait_until(lambda: any(b'"seq":3,' in write for write in outlet.writes), 2, "the last event")
+    assert not outlet.faults
+    assert parts.count("jobcast_sink_errors_total") == 1
+    told = [json.loads(line)[1]["seq"] for write in outlet.writes for line in write.splitlines()]
+    assert told == [2, 3]
+    client.close("gone")
 
 
 async def test_what_one_read_of_redis_holds_for_a_client_is_one_write(parts: Core) -> None:

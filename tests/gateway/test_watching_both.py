@@ -1,9 +1,10 @@
 """A client that watches a queue and some of its jobs besides; and who may take whose place on a channel."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
-from tests.gateway.events import completed, progressed, queued, run_job, started
+from tests.gateway.events import completed, logged, progressed, queued, run_job, started
 from tests.gateway.listeners import SocketIoListener, SseListener, WebSocketListener
 from tests.gateway.support import Core, Served, http
 from tests.support.waiting import wait_until
@@ -106,3 +107,97 @@ async def test_an_sse_reader_of_a_queue_hears_of_live_jobs_first(house: Served) 
     async with SseListener.to(house.url, "/api/v1/queues/demo/events") as reader:
         snapshot = await reader.until("job-snapshot")
         assert (snapshot["jobId"], snapshot["state"]) == ("live", "active")
+
+
+class Told:
+    """A client that reads when the test says so; what it is told, in order."""
+
+    def __init__(self, parts: Core) -> None:
+        self.client = parts.client()
+        self.told: list[tuple[str, int]] = []
+
+    def fill(self) -> None:
+        """Let it hold so much that it is offered nothing more until it reads."""
+        while self.client.outlet.offer(b'["padding",{}]\n' + b" " * 10_000):
+            pass
+
+    async def read(self) -> None:
+        """Until it is told nothing for a while."""
+        while True:
+            try:
+                async with asyncio.timeout(0.3):
+                    messages = await self.client.next_messages()
+            except TimeoutError:
+                return
+            for name, payload in map(json.loads, filter(bytes.strip, messages)):
+                if "seq" in payload:
+                    self.told.append((name, payload["seq"]))
+
+    @property
+    def events(self) -> list[int]:
+        """The numbers of the events without those a snapshot told already."""
+        applied, found = 0, []
+        for name, seq in self.told:
+            if name != "job-snapshot" and seq > applied:
+                found.append(seq)
+            applied = max(applied, seq)
+        return found
+
+
+async def test_what_a_jobs_own_watch_still_owes_is_told_by_the_queues_when_it_is_left(parts: Core) -> None:
+    told = Told(parts)
+    await told.client.watch_queue("demo")
+    await told.client.watch_job("j")
+    await parts.journal.append(queued("j"))
+    await parts.journal.append(started("j"))
+    await told.read()
+    told.fill()
+    await parts.journal.append(progressed("j", 50))
+    await parts.journal.append(completed("j"))
+    await asyncio.sleep(0.1)
+    told.client.unwatch_job("j")
+    await told.read()
+    assert told.events == [1, 2, 3, 4]
+    assert told.told[-1] == ("job-completed", 4)
+    told.client.close("gone")
+
+
+async def test_what_the_queue_still_owes_of_a_job_is_told_by_its_own_watch_alone(parts: Core) -> None:
+    told = Told(parts)
+    await told.client.watch_queue("demo")
+    await parts.journal.append(queued("j"))
+    await parts.journal.append(started("j"))
+    await told.read()
+    told.fill()
+    await parts.journal.append(logged("j", "a"))
+    await parts.journal.append(logged("j", "b"))
+    await asyncio.sleep(0.1)
+    await told.client.watch_job("j")
+    await told.read()
+    await parts.journal.append(logged("j", "c"))
+    await told.read()
+    snapshot = told.told.index(("job-snapshot", 4))
+    # Behind the snapshot stand the latest state once more, for the classic front ends, and what is new.
+    assert told.told[snapshot + 1 :] == [("job-queue-to-start", 2), ("job-log", 5)]
+    told.client.unwatch_job("j")
+    await parts.journal.append(completed("j"))
+    await told.read()
+    assert told.told[-1] == ("job-completed", 6)
+    told.client.close("gone")
+
+
+async def test_a_job_left_while_its_own_watch_is_being_read_goes_on_with_the_queue(parts: Core) -> None:
+    told = Told(parts)
+    await told.client.watch_queue("demo")
+    await parts.journal.append(queued("j"))
+    await told.read()
+    watching = asyncio.create_task(told.client.watch_job("j"))
+    await asyncio.sleep(0)
+    await parts.journal.append(started("j"))
+    told.client.unwatch_job("j")
+    await watching
+    await parts.journal.append(completed("j"))
+    await told.read()
+    assert told.events[-1] == 3
+    assert [seq for _, seq in told.told] == sorted(seq for _, seq in told.told)
+    told.client.close("gone")
