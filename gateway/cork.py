@@ -62,20 +62,27 @@ class Cork:
         """
         write, full = os.write, list[Outlet]()
         for outlet, entry in pairs:
+            sent = 0
             try:
                 if outlet.blocked or outlet.descriptor < 0:
                     if not outlet.offer(entry):
                         full.append(outlet)
                     continue
-                sent = write(outlet.descriptor, entry)
+                try:
+                    sent = write(outlet.descriptor, entry)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    outlet.broken()
+                    continue
                 if sent < len(entry):
                     outlet.rest(entry[sent:])
-            except BlockingIOError:
-                outlet.rest(entry)
-            except OSError:
-                outlet.broken()
             except Exception:
                 self._metrics.sink_errors.inc()
                 log.exception("a connection failed to take events")
-                full.append(outlet)
+                if sent:
+                    # Whatever came next would stand behind half of this.
+                    outlet.slow()
+                else:
+                    full.append(outlet)
         return full

@@ -133,6 +133,30 @@ def test_a_connection_that_is_gone_is_told_so_and_the_others_get_theirs(
     assert (gone.ended, other.written) == ("broken", [b"event"])
 
 
+@pytest.mark.parametrize("when", ["rest", "broken"])
+def test_a_fault_in_what_follows_a_direct_write_is_one_connections_too(
+    cork: Cork, pair: tuple[socket.socket, socket.socket], when: str
+) -> None:
+    class Faulty(Kept):
+        def rest(self, _entry: bytes) -> None:
+            raise RuntimeError("a fault of the test's")
+
+        def broken(self) -> None:
+            raise RuntimeError("a fault of the test's")
+
+    faulty, other = Faulty(pair[0].fileno()), Kept()
+    entry = b"x" * 50_000_000
+    if when == "broken":
+        entry = b"event"
+        pair[0].send(b"unread")
+        pair[1].close()
+    with capture_logs():
+        refused = cork.offer_all([faulty, other], entry)
+    assert other.written == [entry]
+    # Half of an event was sent: whatever came next would stand behind it.
+    assert (refused, faulty.ended) == (([], "slow") if when == "rest" else ([faulty], ""))
+
+
 @pytest.mark.parametrize("corked", [False, True])
 def test_one_connections_fault_is_counted_and_the_others_get_theirs(cork: Cork, metrics: Metrics, corked: bool) -> None:
     faulty, other = Kept(), Kept()
