@@ -144,6 +144,7 @@ class Gateway:
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         self.house.start()
         self._sockets.engine.use(self.house.wheel)
+        self._sockets.engine.on_turned_away = self.house.turned_away
         async with asyncio.TaskGroup() as group:
             feed = group.create_task(self.feed.run(), name="feed")
             try:

@@ -23,6 +23,8 @@ from jobcast.shared.states import TERMINAL
 
 TRY_AGAIN_LATER: Final = 1013
 CLOSE_CODES: Final = {"stopping": 1001, "failed": 1011, "slow": TRY_AGAIN_LATER}
+_EVENTS: Final = "text/event-stream"
+_STREAM: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _read_call: Final = msgspec.json.Decoder(list[Any]).decode
 
 
@@ -39,6 +41,8 @@ class Streams:
         last = request.headers.get("last-event-id") or request.query_params.get("lastEventId")
         since = Position.parse(last) if last else None
         until_done = _until_done(request)
+        if request.method == "HEAD":
+            return Response(headers=_STREAM, media_type=_EVENTS)
         client, outlet = self._open()
         try:
             opened = await client.watch_job(job_id, since)
@@ -54,6 +58,8 @@ class Streams:
         queue = check_queue_name(request.path_params["queue"])
         if "until" in request.query_params:
             raise BadRequest("a queue is never done: until goes with the events of a job")
+        if request.method == "HEAD":
+            return Response(headers=_STREAM, media_type=_EVENTS)
         client, outlet = self._open()
         try:
             await client.watch_queue(queue)
@@ -155,8 +161,7 @@ def _until_done(request: Request) -> bool:
 
 
 def _event_stream(content: AsyncIterator[bytes]) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(content, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(content, media_type=_EVENTS, headers=_STREAM)
 
 
 async def _events(client: Client, outlet: PullOutlet, heartbeat: float, until_done: bool) -> AsyncIterator[bytes]:

@@ -23,7 +23,7 @@ _NAMES: Final = {name.encode(): name for name in LAW}
 _HEADS: Final = frozenset(b'["%b' % name for name in _NAMES)
 # Position._make without its frame in Python.
 _position: Final = partial(tuple.__new__, Position)
-_LF, _CR = b"\n\r"
+_LF, _CR, _RS = b"\n\r\x1e"
 LARGEST_MESSAGE: Final = 80 * 1024
 """An event with its number; the journal takes 64 KiB of event."""
 
@@ -116,13 +116,14 @@ def follow(wires: Sequence[bytes], last: int, signed: bytes) -> bool:
 
 def _is_whole(wire: bytes) -> bool:
     """It ends as the journal ends it, is of a size the journal takes, and is text in one line."""
-    # A line break cannot stand in JSON as the journal writes it, and would end an SSE field. Asked for by its number:
-    # a needle of bytes costs eight times as much.
+    # Neither can stand in JSON as the journal writes it: a line break would end an SSE field, the record separator a
+    # polled packet. Asked for by number: a needle of bytes costs eight times as much.
     return (
         wire.endswith(b"}]")
         and len(wire) <= LARGEST_MESSAGE
         and _LF not in wire
         and _CR not in wire
+        and _RS not in wire
         and (wire.isascii() or _is_text(wire))
     )
 

@@ -16,7 +16,7 @@ from jobcast.gateway.engine import handshake
 from jobcast.gateway.engine.handshake import Refused, Request
 from jobcast.gateway.engine.house import House
 from jobcast.gateway.engine.http import HttpConnection
-from jobcast.gateway.engine.websocket import WebSocketConnection
+from jobcast.gateway.engine.websocket import BAD, WebSocketConnection
 from jobcast.gateway.engine.wheel import Due
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ class Front(asyncio.Protocol):
         return None
 
     def _lost(self, connection: WebSocketConnection) -> None:
+        if connection.reason == BAD:
+            self._house.turned_away(BAD)
         self._state.connections.discard(connection)
         self._house.count(-1)
 

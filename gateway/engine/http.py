@@ -78,6 +78,10 @@ class HttpConnection(H11Protocol):
         else:
             self.transport.close()
 
+    def _should_upgrade(self) -> bool:
+        # Its own advises to install what is installed, once for each request of anybody.
+        return self._get_upgrade() == b"websocket"
+
     def handle_websocket_upgrade(self, _event: h11.Request) -> None:
         """A WebSocket on a connection that served requests before: no client does that."""
         self.send_400_response("open a WebSocket on a connection of its own")

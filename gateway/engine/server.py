@@ -21,7 +21,10 @@ from jobcast.gateway.engine.wheel import Wheel
 from jobcast.shared import logs
 
 Handler = Callable[..., Any]
+_COUNTED: Final = {session.PING_TIMEOUT: "ping-timeout", session.CONNECT_TIMEOUT: "connect-deadline"}
 UPGRADE_DEADLINE: Final = 10.0
+_USUAL: Final = "EIO=4&transport=websocket"
+"""What nearly every client asks, as its library writes it."""
 log = logs.get("engine")
 
 
@@ -34,6 +37,8 @@ class EngineServer:
         self.async_mode = "asgi"
         self.stopping = False
         self.on_upgrade: Callable[[Session], None] | None = None
+        self.on_turned_away: Callable[[str], None] = _nothing
+        """Told why a session was ended, where it was the client's doing."""
         self.at_once: Callable[[str, str | bytes], bool] = lambda _sid, _data: False
         """Handles a message if that needs no waiting; may raise :class:`BadMessage`."""
         self._wheel: Wheel | None = None
@@ -55,8 +60,7 @@ class EngineServer:
 
     def refuse(self, query: str) -> tuple[int, bytes] | None:
         """Why a WebSocket may not be opened: a status and a body; None when it may."""
-        if query == "EIO=4&transport=websocket":
-            # What nearly every client asks, as its library writes it.
+        if query == _USUAL:
             return (503, longpoll.STOPPING) if self.stopping else None
         asked = parse_qs(query)
         code = longpoll.bad_handshake(asked, "websocket")
@@ -69,7 +73,7 @@ class EngineServer:
 
     def enter(self, connection: WebSocketConnection, query: str) -> None:
         """A WebSocket that :meth:`refuse` had nothing against is open."""
-        sid = longpoll.first(parse_qs(query), "sid") if "sid=" in query else None
+        sid = None if query == _USUAL else longpoll.first(parse_qs(query), "sid")
         if sid is None:
             self._open(connection, query)
         else:
@@ -121,6 +125,9 @@ class EngineServer:
             self.on_upgrade(found)
 
     def ended(self, found: Session, reason: str) -> None:
+        counted = "bad-packet" if found.broken else _COUNTED.get(reason)
+        if counted is not None:
+            self.on_turned_away(counted)
         # Known until the handler has been told: it looks its session up.
         self._run(self._handlers["disconnect"](found.sid, reason))
         self.sessions.pop(found.sid, None)

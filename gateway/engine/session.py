@@ -18,6 +18,7 @@ TRANSPORT_CLOSE: Final = "transport close"
 TRANSPORT_ERROR: Final = "transport error"
 CLIENT_DISCONNECT: Final = "client disconnect"
 SERVER_DISCONNECT: Final = "server disconnect"
+CONNECT_TIMEOUT: Final = "connect timeout"
 _CODES: Final = {"stopping": 1001, "slow": 1013, "failed": 1011}
 _BAD: Final = 1008
 log = logs.get("engine")
@@ -175,7 +176,7 @@ class Session:
         if now >= self._connect_by:
             log.info("a client did not say CONNECT in time", sid=self.sid[:6])
             websocket = self._websocket
-            self.close(TRANSPORT_ERROR)
+            self.close(CONNECT_TIMEOUT)
             if websocket is not None:
                 websocket.drop()
             return None

@@ -146,10 +146,11 @@ class SocketIoServer(socketio.AsyncServer):  # type: ignore[misc]  # it has no t
             raise BadMessage("expected numbers in ASCII digits")
         try:
             packet = self.packet_class(encoded_packet=data)
+            problem = "expected no null" if packet.data is None and data.endswith("null") else None
+            # It goes as deep as the payload does, and the parser goes deeper than Python.
+            problem = problem or _problem(packet, self._attachments)
         except (ValueError, RecursionError) as error:
             raise BadMessage(f"this is no packet: {str(error)[:100]}") from error
-        problem = "expected no null" if packet.data is None and data.endswith("null") else None
-        problem = problem or _problem(packet, self._attachments)
         if problem is not None:
             raise BadMessage(problem)
         return packet

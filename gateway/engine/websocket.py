@@ -7,6 +7,8 @@ asks without reading (calls, a flood of pings) is held up by TCP and costs no me
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -22,6 +24,7 @@ from jobcast.shared import logs
 
 CLOSING: Final = 1.0
 """Seconds a peer has to answer our close frame; then the connection is dropped."""
+_RESET: Final = struct.pack("ii", 1, 0)
 BAD: Final = "bad-frame"
 AT_ONCE: Final = frozenset({1002, 1003, 1007, 1008, 1009})
 """Codes for what the client did wrong (RFC 6455, section 7.4): nothing it may still say is waited for."""
@@ -39,10 +42,10 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         "_messages",
         "_on_lost",
         "_paused",
-        "_reason",
         "_stalls",
         "_transport",
         "_turns",
+        "reason",
         "receiver",
     )
 
@@ -67,7 +70,8 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         self._messages = Messages(fragments)
         self._corked = False
         self._paused = 0
-        self._reason = ""
+        self.reason = ""
+        """Why it ended; empty while it is open."""
         self._closer: asyncio.TimerHandle | None = None
         self._turns: Turns | None = None
         # With no high-water mark the transport says at once whether it had to keep anything.
@@ -75,7 +79,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        return not self._reason
+        return not self.reason
 
     @property
     def _stuck(self) -> bool:
@@ -85,7 +89,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     # The outlet.
 
     def write(self, entry: bytes) -> None:
-        if self._reason:
+        if self.reason:
             return
         try:
             sent = os.write(self._fd, entry)
@@ -106,7 +110,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def push(self, entry: bytes) -> None:
         # Answers come in threes and fours (a snapshot, its event, the acknowledgement): what is said within one turn of
         # the loop goes out in one write, and events said meanwhile line up behind it.
-        if not self.blocked and not self._reason:
+        if not self.blocked and not self.reason:
             self.blocked = self._corked = True
             asyncio.get_running_loop().call_soon(self._uncork)
         super().push(entry)
@@ -114,11 +118,14 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def _uncork(self) -> None:
         self._corked = False
         self.blocked = False
-        if not self._reason:
+        if not self.reason:
             self.drain()
 
     def slow(self) -> None:
-        # A close frame would wait behind what the client does not read, and so would the descriptor.
+        # A close frame would wait behind what the client does not read, and so would the descriptor. By a reset, or the
+        # kernel would keep what it has not sent, and try for minutes.
+        if self._fd >= 0:
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.abort("slow")
 
     def left(self) -> int:
@@ -132,21 +139,21 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def resume_writing(self) -> None:
         self.blocked = False
         self._stalls.discard(self)
-        if not self._reason:
+        if not self.reason:
             self.drain()
         self.resume_reading()
 
     # Reading. Who asks for a pause must end it as often.
 
     def pause_reading(self) -> None:
-        if self._reason:
+        if self.reason:
             return
         self._paused += 1
         if self._paused == 1 and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._reason:
+        if self.reason:
             return
         self._paused -= 1
         if self._paused == 0 and self._turns is None and not self._transport.is_closing():
@@ -171,7 +178,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
 
     def taken(self) -> None:
         self._turns = None
-        if (not self._paused or self._reason) and not self._transport.is_closing():
+        if (not self._paused or self.reason) and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def take(self, data: bytes | bytearray) -> None:
@@ -198,7 +205,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
         self.abort("gone")
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        self._end(self._reason or "gone")
+        self._end(self.reason or "gone")
         self._fd = -1
         # The core and its parser hold each other, and with them what was read: the collector would come, but late, and
         # whoever attacks again and again would cost megabytes until then.
@@ -213,7 +220,7 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
 
     def close(self, code: int = 1000, reason: str = "gone") -> None:
         """Say goodbye with a close frame; the connection is dropped when the peer has answered, or a second later."""
-        if self._reason:
+        if self.reason:
             return
         if self._stuck:
             self.abort(reason)
@@ -252,9 +259,9 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
             self._closer = asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
 
     def _end(self, reason: str) -> None:
-        if self._reason:
+        if self.reason:
             return
-        self._reason = reason
+        self.reason = reason
         self.descriptor = -1
         self.outbox.clear()
         if self._paused and self._turns is None and not self._transport.is_closing():
@@ -287,6 +294,6 @@ class WebSocketConnection(Outlet, asyncio.Protocol):
     def _answer(self) -> None:
         """Send what the core has to say: pongs, and close frames."""
         words = b"".join(self._core.data_to_send())
-        if words and not self._reason:
+        if words and not self.reason:
             # Behind what is kept; while there is any, no ping is read that would ask for more.
             self.push(words)

@@ -65,6 +65,10 @@ class Served:
     journal: RedisJournal
 
 
+def port_of(house: Served) -> int:
+    return int(house.url.rpartition(":")[2])
+
+
 @contextlib.asynccontextmanager
 async def served(redis_url: str, **given: Any) -> AsyncIterator[Served]:
     """A gateway on a free port, with these settings; ready when this is entered."""

@@ -8,7 +8,7 @@ import pytest
 from tests.gateway.engine.support import Polling, upgraded
 from tests.gateway.events import completed, progressed, queued, run_job, started
 from tests.gateway.listeners import SocketIoListener, tidy_session
-from tests.gateway.support import Served
+from tests.gateway.support import Served, port_of
 from tests.support.waiting import wait_until
 
 WAYS = list(itertools.product(["websocket", "polling"], ["socket.io", "socket.io/jobs"], ["/", "/job-progress"]))
@@ -141,8 +141,7 @@ async def polled(session: Polling, until: str) -> list[str]:
 
 
 async def test_who_goes_on_by_websocket_midway_is_told_every_event_once_and_in_order(house: Served) -> None:
-    port = int(house.url.rpartition(":")[2])
-    async with Polling.to(port, "/socket.io/") as session:
+    async with Polling.to(port_of(house), "/socket.io/") as session:
         assert (await session.post("40")).status_code == 200
         assert (await session.post('420["subscribe-to-job","j"]')).status_code == 200
         told = await polled(session, '"snapshot"')

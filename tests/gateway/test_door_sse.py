@@ -102,3 +102,12 @@ async def test_what_cannot_be_streamed_is_refused_with_a_sentence(house: Served)
             answer = await client.get(path, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert len(house.gateway.clients) == 0
+
+
+async def test_the_head_of_a_stream_may_be_asked_for_alone(house: Served) -> None:
+    async with http(house.url) as client:
+        for path in (EVENTS, "/api/v1/queues/demo/events"):
+            answer = await client.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert answer.headers["content-type"].startswith("text/event-stream")
+    assert len(house.gateway.clients) == 0

@@ -1,10 +1,12 @@
 """Plain WebSocket: arrays in, arrays out, a call with an id answered as ``ack``."""
 
 import pytest
+from structlog.testing import capture_logs
 
+from tests.gateway.engine.raw import Wire
 from tests.gateway.events import completed, progressed, queued, run_job, started
 from tests.gateway.listeners import WebSocketListener
-from tests.gateway.support import Served
+from tests.gateway.support import Served, port_of, upgrade
 from tests.support.waiting import wait_until
 
 
@@ -73,3 +75,15 @@ async def test_a_queue_of_many_large_jobs_is_introduced_whole_to_one_who_reads(h
             await house.journal.append(completed(f"j{number}"))
         await wait_until(lambda: len(listener.named("job-completed")) == 200, 10, "every end")
         assert listener.connection.close_code is None
+
+
+async def test_a_websocket_on_a_connection_that_served_a_request_is_refused_in_words(house: Served) -> None:
+    async with Wire.to(port_of(house)) as wire:
+        await wire.send(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await wire.answer()).status == 200  # type: ignore[union-attr]
+        with capture_logs() as logs:
+            await wire.send(upgrade(port_of(house)))
+            answer = await wire.answer()
+    assert answer is not None
+    assert (answer.status, answer.body) == (400, b"open a WebSocket on a connection of its own")
+    assert logs == []

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tests.gateway.conftest import StartGateway
 from tests.gateway.crowd import anonymous, close, descriptors, dial, ended, gauge
@@ -106,6 +107,8 @@ async def test_a_tenth_of_the_watchers_that_read_nothing_are_closed_in_time_and_
         assert peak <= STALLED * PER_CLIENT
         await wait_until(lambda: descriptors(gateway.pid) <= before + 2, 2, "their descriptors to be free")
         await wait_until(lambda: all(each.seqs[-1] == seq for each in reading), 10, f"event {seq} at every reader")
+        trying = [each for each in stalled if "04" in states(port, each)]
+        assert not trying, "the kernel goes on trying to send what they do not read"
         whole = [each for each in reading if sorted(set(each.seqs)) == list(range(each.seqs[0], seq + 1))]
         assert len(whole) == READERS
         assert not any(each.skipped for each in reading)
@@ -139,6 +142,13 @@ async def test_a_stalled_client_that_still_answers_pings_is_closed_as_slow_all_t
         stalled.close()
         await wait_until(lambda: neighbour.seqs[-1] == seq, 5, "the last event at the neighbour")
     gateway.check_log()
+
+
+def states(port: int, peer: socket.socket) -> set[str]:
+    """How the kernel sees the gateway's end of this connection (/proc/net/tcp; 04 is FIN_WAIT1)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    ends = f":{port:04X}", f":{peer.getsockname()[1]:04X}"
+    return {row[3] for row in rows if row[1].endswith(ends[0]) and row[2].endswith(ends[1])}
 
 
 async def pong(connection: socket.socket) -> None:

@@ -140,6 +140,7 @@ GOOD = wire_of(progressed("j", 5))
         pytest.param(GOOD[:-2] + b',"x":"' + b"x" * LARGEST_MESSAGE + b'"}]', id="too large"),
         pytest.param(GOOD[:-2] + b',"x":"a\nb"}]', id="a line break in a text"),
         pytest.param(GOOD[:-2] + b',"x":"a\rb"}]', id="a carriage return in a text"),
+        pytest.param(GOOD[:-2] + b',"x":"\x1e1\x1e"}]', id="a packet for who polls"),
         pytest.param(b"", id="nothing"),
         pytest.param(b"[]", id="an empty array"),
     ],

@@ -152,6 +152,7 @@ ATTACHMENTS: list[Row] = [
     *rows(
         "connected",
         CLOSED,
+        ("a binary event as deep as the parser goes", f'451-["x",{"[" * 1010}{"]" * 1010},{HERE}]'),
         ("a thousand million attachments", '451000000000-["x"]'),
         ("attachments beyond all counting", f'45{"9" * 300}-["x"]'),
         ("eleven attachments", '4511-["x"]'),
