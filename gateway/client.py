@@ -173,7 +173,7 @@ class Client:
 
         Two hundred large snapshots in one breath would close even the best of readers as slow.
         """
-        if self.watches(watch.job_id):
+        if watch.job_id in self.jobs:
             return watch.opened(reading)
         if self.outlet.roomy:
             return self._open(watch, watch.opened(reading))
@@ -198,18 +198,18 @@ class Client:
         if sent is None:
             if watch.behind:
                 self.catch_up(watch)
-        elif self._offer_live(watch, sent, last):
-            self._hub.metrics.sent.inc()
-        else:
-            self.fall_behind(watch, last)
-
-    def _offer_live(self, watch: Watch, message: Message, last: Position | None) -> bool:
+            return
+        hub = self._hub
         try:
-            return self._hub.cork.offer(self.outlet, message.encoded(self.dialect))
+            taken = hub.cork.offer(self.outlet, sent.encoded(self.dialect))
         except Exception:
             # Counted where it is caught. Untaken, the event is read again from the record.
             self.fall_behind(watch, last)
             raise
+        if taken:
+            hub.metrics.sent.inc()
+        else:
+            self.fall_behind(watch, last)
 
     def fall_behind(self, watch: Watch, last: Position | None) -> None:
         """The outlet had no room for what follows ``last``: it is read from the record once there is."""
@@ -223,10 +223,6 @@ class Client:
             self._behind[watch] = None
             if self.outlet.roomy:
                 self._start_reader()
-
-    def watches(self, job_id: str) -> bool:
-        """Whether the job has a watch of its own, beside that of its queue."""
-        return job_id in self.jobs
 
     def abandon(self, watch: Watch) -> None:
         """Whatever is still read for this watch is for nobody."""

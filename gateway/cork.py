@@ -25,42 +25,39 @@ class Cork:
         """As :meth:`Outlet.offer`."""
         if outlet.blocked or not self.active:
             return outlet.offer(entry)
-        self._hold(outlet, entry)
+        self._held.setdefault(outlet, []).append(entry)
         return True
 
     def offer_all(self, outlets: Iterable[Outlet], entry: bytes) -> list[Outlet]:
         """The same to each; those that have no room for it."""
         if not self.active:
             return self._write(zip(outlets, repeat(entry)))
+        held = self._held
         full: list[Outlet] = []
         for outlet in outlets:
             if outlet.blocked:
                 full += self._write(((outlet, entry),))
             else:
-                self._hold(outlet, entry)
+                held.setdefault(outlet, []).append(entry)
         return full
 
     def flush(self) -> None:
         """Write what was held. Nothing can have blocked an outlet meanwhile: the loop ran nothing else."""
-        held, self._held = self._held, {}
         self.active = False
-        for outlet in self._write((outlet, b"".join(entries)) for outlet, entries in held.items()):
+        if not self._held:
+            return
+        held, self._held = self._held, {}
+        for outlet in self._write(zip(held, map(b"".join, held.values()), strict=True)):
             # It counts as sent what was not: it has to begin anew.
             outlet.slow()
-
-    def _hold(self, outlet: Outlet, entry: bytes) -> None:
-        held = self._held.get(outlet)
-        if held is None:
-            self._held[outlet] = [entry]
-        else:
-            held.append(entry)
 
     def _write(self, pairs: Iterable[tuple[Outlet, bytes]]) -> list[Outlet]:
         """The hottest loop of the gateway: what :meth:`Outlet.offer` does, in one frame, for as long as all goes well.
 
         One connection's fault is not the others' loss: whatever it raises, it counts as one that took nothing.
         """
-        write, full = os.write, list[Outlet]()
+        write = os.write
+        full: list[Outlet] = []
         for outlet, entry in pairs:
             sent = 0
             try:

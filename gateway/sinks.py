@@ -1,6 +1,7 @@
 """What stands between a channel of the hub and the watches of a client. Values in, values out; no I/O."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from jobcast.gateway.outlet import Outlet
@@ -26,8 +27,9 @@ class Watcher(Protocol):
 
     def abandon(self, watch: Watch) -> None: ...
 
-    def watches(self, job_id: str) -> bool:
-        """Whether the job has a watch of its own."""
+    @property
+    def jobs(self) -> Mapping[str, object]:
+        """The jobs that have a watch of their own."""
         ...
 
 
@@ -74,7 +76,7 @@ class QueueSink:
 
     def receive(self, message: Message) -> None:
         watch = self.watches.get(message.job_id)
-        if self.client.watches(message.job_id):
+        if message.job_id in self.client.jobs:
             self.add(watch or Watch(message.job_id))
             return
         if watch is None:
@@ -87,7 +89,7 @@ class QueueSink:
 
     def suspect(self) -> None:
         for watch in self.watches.values():
-            if not self.client.watches(watch.job_id):
+            if watch.job_id not in self.client.jobs:
                 watch.suspect()
                 self.client.catch_up(watch)
 
@@ -114,7 +116,7 @@ class QueueSink:
         self.watches.move_to_end(watch.job_id)
         if len(self.watches) > MOST_JOBS_OF_A_QUEUE:
             # One that stands by is needed when the client leaves the job; there are no more than it may watch.
-            longest = next((job_id for job_id in self.watches if not self.client.watches(job_id)), None)
+            longest = next((job_id for job_id in self.watches if job_id not in self.client.jobs), None)
             if longest is not None:
                 # Still behind, it would be read beside the watch that the job's next event begins.
                 self.client.abandon(self.watches.pop(longest))

@@ -78,17 +78,24 @@ class Topic:
             # The hot path: nothing was parsed.
             self._send(wires)
             return
-        messages = [message for wire in wires if (message := self._read(wire)) is not None]
+        messages = self._read(wires)
         if self._lane.members:
             self._to_lane(messages)
         if self._sinks and messages:
             self._to_each(messages)
 
-    def _read(self, wire: bytes) -> Message | None:
-        """The event; bytes that are no event of this channel are counted and kept out."""
-        message = parse(wire)
-        if message is not None and (self.job_id is None or self.job_id == message.job_id):
-            return message
+    def _read(self, wires: Sequence[bytes]) -> list[Message]:
+        """The events; bytes that are no event of this channel are counted and kept out."""
+        messages: list[Message] = []
+        for wire in wires:
+            message = parse(wire)
+            if message is not None and (self.job_id is None or self.job_id == message.job_id):
+                messages.append(message)
+            else:
+                self._keep_out(message)
+        return messages
+
+    def _keep_out(self, message: Message | None) -> None:
         self._metrics.quarantined.inc()
         if message is None:
             log.warning(
@@ -96,7 +103,6 @@ class Topic:
             )
         else:
             log.warning("an event was published on the channel of another job and kept out", job=message.job_id)
-        return None
 
     # In step.
 
@@ -153,16 +159,14 @@ class Topic:
     def _to_each(self, messages: Sequence[Message]) -> None:
         latest = messages[-1].position
         for sink in tuple(self._sinks):
+            receive = sink.receive
             for message in messages:
-                self._hand(sink, message)
+                try:
+                    receive(message)
+                except Exception:
+                    # One watcher's fault is not the others' loss.
+                    self._metrics.sink_errors.inc()
+                    log.exception("a watcher failed to take an event", job=message.job_id)
             if isinstance(sink, JobSink) and sink in self._sinks and self._lane.admit(sink, latest):
                 del self._sinks[sink]
                 self._crews = None
-
-    def _hand(self, sink: Sink, message: Message) -> None:
-        try:
-            sink.receive(message)
-        except Exception:
-            # One watcher's fault is not the others' loss.
-            self._metrics.sink_errors.inc()
-            log.exception("a watcher failed to take an event", job=message.job_id)

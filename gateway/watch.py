@@ -143,8 +143,7 @@ class Watch:
 
     def _introduction(self, reading: Reading, snapshot: Snapshot) -> list[Message]:
         wire = _encode([JOB_SNAPSHOT, snapshot])
-        over = snapshot.state in TERMINAL
-        messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, over=over)]
+        messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, snapshot.state in TERMINAL)]
         latest = latest_event(reading) if self._classic else None
         if latest is not None and self._is_news(latest.position):
             messages.append(latest)

@@ -60,6 +60,7 @@ class Watcher:
         self.dialect = dialect
         self.behind: list[Position | None] = []
         self.sink = JobSink(self, Watch("j"))
+        self.jobs = {"j": self.sink}
 
     @property
     def sent(self) -> list[bytes]:
@@ -77,9 +78,6 @@ class Watcher:
     def catch_up(self, watch: Watch) -> None: ...
 
     def abandon(self, watch: Watch) -> None: ...
-
-    def watches(self, _job_id: str) -> bool:
-        return True
 
 
 def numbers(first: int, last: int) -> list[bytes]:
