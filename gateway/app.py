@@ -26,6 +26,7 @@ from jobcast.gateway.feed import Feed
 from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
+from jobcast.gateway.positions import PositionCheck
 from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams
@@ -73,6 +74,7 @@ class Gateway:
         self.metrics = metrics = Metrics()
         hub = Hub(journal, keys, metrics)
         self.feed = hub.feed = Feed(self._commands, deliver=hub.deliver, suspect=hub.suspect)
+        self._positions = PositionCheck(journal, hub, self.feed, metrics)
         queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix)
         self.clients = Clients(
             hub,
@@ -145,16 +147,21 @@ class Gateway:
         self.house.start()
         self._sockets.engine.use(self.house.wheel)
         self._sockets.engine.on_turned_away = self.house.turned_away
-        async with asyncio.TaskGroup() as group:
-            feed = group.create_task(self.feed.run(), name="feed")
-            try:
-                yield
-            finally:
-                self.stop()
-                await self._sockets.shutdown()
-                feed.cancel()
-                await self._commands.aclose()
-                await self._bullmq.aclose()
+        try:
+            async with asyncio.TaskGroup() as group:
+                feed = group.create_task(self.feed.run(), name="feed")
+                positions = group.create_task(self._positions.run(), name="positions")
+                try:
+                    yield
+                finally:
+                    self.stop()
+                    await self._sockets.shutdown()
+                    feed.cancel()
+                    positions.cancel()
+        finally:
+            # Only now: a connection that a task still reads from would be left open.
+            await self._commands.aclose()
+            await self._bullmq.aclose()
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -169,3 +169,42 @@ async def test_queues_are_listed_last_changed_first(kept: Kept) -> None:
     assert await kept.journal.queues() == ["films", "books", "songs"]
     kept.forget()
     assert await kept.journal.queues() == []
+
+
+async def test_jobs_are_listed_by_the_span_in_which_they_last_changed(journal: Journal) -> None:
+    quiet, moved = new_id(), new_id()
+    begin = (await journal.changed(None, 0)).until
+    await asyncio.sleep(0.002)
+    await bring(journal, quiet, "active")
+    await journal.append(queued(moved, queue="songs"))
+    await asyncio.sleep(0.002)
+    first = await journal.changed(begin, 0)
+    assert {queue: sorted(job_ids) for queue, job_ids in first.job_ids.items()} == {"films": [quiet], "songs": [moved]}
+    await asyncio.sleep(0.002)
+    await journal.append(started(moved, queue="songs"))
+    await asyncio.sleep(0.002)
+    second = await journal.changed(first.until, 0)
+    assert second.job_ids == {"songs": [moved]}
+    assert (await journal.changed(second.until, 0)).job_ids == {}
+
+
+async def test_a_change_is_listed_only_once_it_has_settled(journal: Journal) -> None:
+    job_id = new_id()
+    begin = (await journal.changed(None, 0)).until - 1
+    await bring(journal, job_id, "active")
+    early = await journal.changed(begin, 200)
+    assert early.job_ids == {}
+    assert early.until < begin
+    await asyncio.sleep(0.25)
+    assert (await journal.changed(begin, 200)).job_ids == {"films": [job_id]}
+
+
+async def test_positions_leave_out_what_is_unknown_or_has_changed_since(journal: Journal) -> None:
+    job_id, moved = new_id(), new_id()
+    await bring(journal, job_id, "active")
+    await asyncio.sleep(0.002)
+    until = (await journal.changed(None, 0)).until
+    await asyncio.sleep(0.002)
+    await bring(journal, moved, "waiting")
+    assert await journal.positions([moved, job_id, "nobody"], until) == [None, await here(journal, job_id), None]
+    assert await journal.positions([], until) == []
