@@ -23,6 +23,8 @@ PATIENCE: Final = 60.0
 ANSWER_TIMEOUT: Final = 10.0
 LAST_EVENT_TIMEOUT: Final = 2.0
 """How long a job known to be over is given to send the event that says so once more."""
+STALE: Final = "the gateway hears nothing from Redis; what is shown may be old"
+CURRENT: Final = "the gateway hears from Redis again; what was missed has been shown"
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 
 
@@ -134,7 +136,11 @@ class _Tail:
 
     async def _take(self, connection: ClientConnection, text: str | bytes) -> None:
         try:
-            taken = self._watch.take(wire.decode(text))
+            message = wire.decode(text)
+            if message.event == "feed-status":
+                self._screen.note(STALE if message.payload.get("status") == "stale" else CURRENT)
+                return
+            taken = self._watch.take(message)
         except BadRequest as error:
             # Left out, it shows as a gap, and the position is asked for again.
             self._screen.note(f"a message could not be read: {error}")

@@ -73,7 +73,7 @@ class Gateway:
         journal = RedisJournal(self._commands, keys, Life(settings.history, int(settings.life * 1000)))
         self.metrics = metrics = Metrics()
         hub = Hub(journal, keys, metrics)
-        self.feed = hub.feed = Feed(self._commands, deliver=hub.deliver, suspect=hub.suspect)
+        self.feed = hub.feed = Feed(self._commands, deliver=hub.deliver, lost=hub.lost, suspect=hub.suspect)
         self._positions = PositionCheck(journal, hub, self.feed, metrics)
         queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix)
         self.clients = Clients(

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -22,6 +22,7 @@ from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
 
 RETRY_READING: Final = 0.5
+Seen = Literal["current", "catching-up", "stale"]
 log = logs.get("client")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -39,6 +40,7 @@ class Client:
         "_most",
         "_on_close",
         "_reader",
+        "_seen",
         "allowance",
         "closed",
         "dialect",
@@ -73,6 +75,7 @@ class Client:
         self._on_close = on_close
         self._behind: dict[Watch, None] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._seen: Seen = "current"
         outlet.on_room.append(self._room)
         hub.metrics.clients[door].inc()
 
@@ -134,6 +137,8 @@ class Client:
             if self.jobs.get(job_id) is sink:
                 self.unwatch_job(job_id)
             raise
+        if self._hub.stale:
+            self.lost()
         return self._open(sink.watch, sink.watch.opened(reading))
 
     def unwatch_job(self, job_id: str) -> None:
@@ -224,6 +229,27 @@ class Client:
             if self.outlet.roomy:
                 self._start_reader()
 
+    def lost(self) -> None:
+        """The feed is gone: what this client sees grows old. It is told once."""
+        if self._seen == "current":
+            self._say_feed("stale")
+        self._seen = "stale"
+
+    def found(self) -> None:
+        """The feed is there again: the client is told once it has been sent all that it may have missed."""
+        if self._seen == "stale":
+            self._seen = "catching-up"
+            self._caught_up()
+
+    def _caught_up(self) -> None:
+        if self._seen == "catching-up" and not self._behind and (self._reader is None or self._reader.done()):
+            self._seen = "current"
+            self._say_feed("current")
+
+    def _say_feed(self, status: Seen) -> None:
+        if not self.closed:
+            self.say("feed-status", {"status": status, "timestamp": now_ms()})
+
     def abandon(self, watch: Watch) -> None:
         """Whatever is still read for this watch is for nobody."""
         watch.abandoned = True
@@ -274,6 +300,8 @@ class Client:
         if not reader.cancelled() and (error := reader.exception()) is not None:
             log.error("catching up failed", client=self.id, exc_info=error)
             self.close("failed")
+        else:
+            self._caught_up()
 
     async def _read_behind(self) -> None:
         """Read records one after the other while there is room: one task a client, however many jobs it watches."""

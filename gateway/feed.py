@@ -34,11 +34,22 @@ Status = Literal["alive", "catching-up", "stale"]
 
 
 class Feed:
-    """``deliver`` is called with what one read brought, ``suspect`` after each loss; :meth:`run` is a task."""
+    """``deliver`` is called with what one read brought; :meth:`run` is a task.
 
-    def __init__(self, client: Redis, *, deliver: Callable[[Batch], None], suspect: Callable[[], None]) -> None:
+    ``lost`` is called when a feed that was alive is so no more, ``suspect`` when there is one again.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        deliver: Callable[[Batch], None],
+        lost: Callable[[], None],
+        suspect: Callable[[], None],
+    ) -> None:
         self._client = client
         self._deliver = deliver
+        self._lost = lost
         self._suspect = suspect
         self._subscriber: Subscriber | None = None
         self._wanted: set[bytes] = set()
@@ -200,6 +211,8 @@ class Feed:
 
     def _close(self) -> None:
         self._subscriber = None
-        self.status = "stale"
+        was, self.status = self.status, "stale"
         self.losses += 1
         self._commands.clear()
+        if was == "alive":
+            self._lost()

@@ -19,7 +19,7 @@ LINGER: Final = 2.0
 
 
 class Hub:
-    """The channels of one gateway. :meth:`deliver` and :meth:`suspect` are the feed's two calls."""
+    """The channels of one gateway. :meth:`deliver`, :meth:`lost` and :meth:`suspect` are the feed's calls."""
 
     def __init__(self, journal: Journal, keys: Keys, metrics: Metrics, linger: float = LINGER) -> None:
         self.journal = journal
@@ -85,10 +85,22 @@ class Hub:
         finally:
             self.cork.flush()
 
+    @property
+    def stale(self) -> bool:
+        """No feed: what anybody sees may be old."""
+        return self.feed is not None and self.feed.status == "stale"
+
+    def lost(self) -> None:
+        """Tell every sink that nothing more comes until :meth:`suspect`."""
+        for topic in tuple(self._topics.values()):
+            topic.lost()
+
     def suspect(self) -> None:
-        """Tell every sink that events may have been lost."""
+        """Tell every sink that events may have been lost, and come again from here on."""
         for topic in tuple(self._topics.values()):
             topic.suspect()
+        for topic in tuple(self._topics.values()):
+            topic.found()
 
     def follows(self, queue: str, job_id: str) -> bool:
         """Whether anybody watches this job, by itself or with its queue."""

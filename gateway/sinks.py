@@ -27,6 +27,10 @@ class Watcher(Protocol):
 
     def abandon(self, watch: Watch) -> None: ...
 
+    def lost(self) -> None: ...
+
+    def found(self) -> None: ...
+
     @property
     def jobs(self) -> Mapping[str, object]:
         """The jobs that have a watch of their own."""
@@ -45,6 +49,12 @@ class JobSink:
     @property
     def step(self) -> Position | None:
         return self.watch.step
+
+    def lost(self) -> None:
+        self.client.lost()
+
+    def found(self) -> None:
+        self.client.found()
 
     def resume(self, last: Position) -> None:
         self.watch.last = last
@@ -114,6 +124,12 @@ class QueueSink:
             return True
         self.client.catch_up(watch)
         return False
+
+    def lost(self) -> None:
+        self.client.lost()
+
+    def found(self) -> None:
+        self.client.found()
 
     def lend(self, job_id: str) -> None:
         """The client begins to watch this job by itself: what ours still owes is told by the other watch."""

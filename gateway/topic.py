@@ -25,6 +25,12 @@ class Sink(Protocol):
     def suspect(self) -> None:
         """Events may have been lost: what was sent last must be compared with the record."""
 
+    def lost(self) -> None:
+        """The feed is gone: what was sent grows old."""
+
+    def found(self) -> None:
+        """The feed is there again, and everything has been suspected."""
+
     def verify(self, job_id: str, position: Position) -> bool:
         """The record of a job stands here; whoever has not been sent all of it reads it. False when one has to."""
         ...
@@ -77,6 +83,14 @@ class Topic:
         self._part()
         for sink in tuple(self._sinks):
             sink.suspect()
+
+    def lost(self) -> None:
+        for sink in (*self._lane.members, *self._sinks):
+            sink.lost()
+
+    def found(self) -> None:
+        for sink in (*self._lane.members, *self._sinks):
+            sink.found()
 
     def verify(self, job_id: str, position: Position) -> bool:
         """As :meth:`Sink.verify`, for everybody who is here."""

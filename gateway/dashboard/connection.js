@@ -30,6 +30,7 @@ export class Connection {
     this.tries = 0;
     this.heardAt = 0;
     this.state = { kind: 'connecting' };
+    this.feed = 'current';
     this.timers = {};
   }
 
@@ -63,14 +64,22 @@ export class Connection {
     const [event, payload] = message;
     if (event === 'ack') return this.answer(payload);
     if (event === 'connected') this.greet();
+    if (event === 'feed-status') return this.feedIs(payload.status);
     this.onMessage(event, payload);
   }
 
   greet() {
     this.forget('hello');
     this.later('steady', STEADY_AFTER, () => { this.tries = 0; });
+    this.feed = 'current';
     this.say({ kind: 'live' });
     this.watchSilence();
+  }
+
+  // The gateway answers and says itself that it hears nothing new from Redis.
+  feedIs(status) {
+    this.feed = status;
+    if (!this.timers.verdict) this.trust();
   }
 
   // A link can die without a word (a laptop lid, a mobile network). The browser shows no pings, so silence is broken
@@ -93,7 +102,9 @@ export class Connection {
   trust() {
     this.forget('doubt');
     this.forget('verdict');
-    if (this.state.kind === 'stale') this.say({ kind: 'live' });
+    const kind = this.feed === 'stale' ? 'stale' : 'live';
+    const connected = this.state.kind === 'live' || this.state.kind === 'stale';
+    if (connected && this.state.kind !== kind) this.say({ kind });
   }
 
   /** Ask and wait for the answer; a refusal, silence or a lost connection is a CallError. */

@@ -47,7 +47,7 @@ async function act(name, jobId) {
 const SAID = {
   connecting: () => 'Connecting …',
   live: () => 'Live',
-  stale: () => 'Stale: no answer',
+  stale: () => 'Stale: no news',
   reconnecting: (seconds) => `Reconnecting in ${seconds} s`,
   offline: (seconds) => `Offline, next try in ${seconds} s`,
 };

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 from jobcast.cli import exits
 from jobcast.cli.exits import Rejected, Unreachable
 from jobcast.cli.screen import Lines
-from jobcast.cli.tail import backoff, tail
+from jobcast.cli.tail import CURRENT, STALE, backoff, tail
 from jobcast.cli.watch import JobsWatch
 from jobcast.cli.wire import Message
 from jobcast.shared.position import Position
@@ -202,6 +202,20 @@ async def test_a_message_that_cannot_be_read_is_asked_for_again() -> None:
         assert await tail(url, JobsWatch(["1"]), screen) == exits.COMPLETED
     assert [seq for _, seq in screen.shown] == [1, 1, 2, 3]
     assert "could not be read" in screen.notes[0]
+
+
+async def test_a_gateway_that_has_lost_redis_is_told_and_so_is_its_recovery() -> None:
+    screen = Recorder()
+
+    async def handler(peer: Peer) -> None:
+        await peer.grant(3)
+        for status in ("stale", "current"):
+            await peer.connection.send(json.dumps(["feed-status", {"status": status, "timestamp": 1}]))
+        await peer.event("job-completed", 4)
+
+    async with gateway(handler) as url:
+        assert await tail(url, JobsWatch(["1"]), screen) == exits.COMPLETED
+    assert screen.notes == [STALE, CURRENT]
 
 
 def test_waits_grow_by_chance_and_stay_within_bounds() -> None:

@@ -147,7 +147,7 @@ async def core(redis_url: str, *, linger: float = 0.1, running: bool = True) -> 
     keys, metrics = Keys(), Metrics()
     journal = RedisJournal(redis, keys)
     hub = Hub(journal, keys, metrics, linger)
-    feed = hub.feed = Feed(redis, deliver=hub.deliver, suspect=hub.suspect)
+    feed = hub.feed = Feed(redis, deliver=hub.deliver, lost=hub.lost, suspect=hub.suspect)
     check = PositionCheck(journal, hub, feed, metrics)
     tasks = [asyncio.create_task(each) for each in (feed.run(), check.run())] if running else []
     try:

@@ -36,6 +36,12 @@ class Notes:
     def suspect(self) -> None:
         self.suspected += 1
 
+    def lost(self) -> None:
+        pass
+
+    def found(self) -> None:
+        pass
+
     def verify(self, _job_id: str, position: Position) -> bool:
         return position.seq in self.seqs
 
