@@ -100,3 +100,22 @@ async def test_a_job_cancelled_before_it_ran_offers_no_second_try(stack: Stack, 
     await row.get_by_role("button", name="Cancel").click()
     await expect(row).to_have_attribute("data-state", "cancelled", timeout=10_000)
     await expect(row.get_by_role("button", name="Retry")).to_be_hidden()
+
+
+async def test_the_page_says_when_what_it_shows_may_be_old(stack: Stack, browser: Browser) -> None:
+    page, complaints = await opened(browser, stack.url)
+    job_id = await stack.submit("demo", "simulate", {"steps": 1, "duration": 0})
+    await expect(page.locator(f"[data-job='{job_id}']")).to_have_attribute("data-state", "completed", timeout=10_000)
+    redis = connect(stack.redis_url, name="test-page")
+    try:
+        await redis.ping()
+        # The gateway's feed is cut, and cannot connect again.
+        await redis.config_set("maxclients", 1)
+        await redis.client_kill_filter(_type="pubsub")
+        await expect(page.locator("#connection")).to_have_attribute("data-kind", "stale", timeout=5000)
+        await redis.config_set("maxclients", 10_000)
+        await expect(page.locator("#connection")).to_have_attribute("data-kind", "live", timeout=5000)
+    finally:
+        await redis.config_set("maxclients", 10_000)
+        await redis.aclose()
+    assert complaints == []
