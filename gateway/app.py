@@ -26,7 +26,6 @@ from jobcast.gateway.feed import Feed
 from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
-from jobcast.gateway.positions import PositionCheck
 from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams
@@ -74,7 +73,6 @@ class Gateway:
         self.metrics = metrics = Metrics()
         hub = Hub(journal, keys, metrics)
         self.feed = hub.feed = Feed(self._commands, deliver=hub.deliver, lost=hub.lost, suspect=hub.suspect)
-        self._positions = PositionCheck(journal, hub, self.feed, metrics)
         queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix)
         self.clients = Clients(
             hub,
@@ -147,21 +145,16 @@ class Gateway:
         self.house.start()
         self._sockets.engine.use(self.house.wheel)
         self._sockets.engine.on_turned_away = self.house.turned_away
-        try:
-            async with asyncio.TaskGroup() as group:
-                feed = group.create_task(self.feed.run(), name="feed")
-                positions = group.create_task(self._positions.run(), name="positions")
-                try:
-                    yield
-                finally:
-                    self.stop()
-                    await self._sockets.shutdown()
-                    feed.cancel()
-                    positions.cancel()
-        finally:
-            # Only now: a connection that a task still reads from would be left open.
-            await self._commands.aclose()
-            await self._bullmq.aclose()
+        async with asyncio.TaskGroup() as group:
+            feed = group.create_task(self.feed.run(), name="feed")
+            try:
+                yield
+            finally:
+                self.stop()
+                await self._sockets.shutdown()
+                feed.cancel()
+                await self._commands.aclose()
+                await self._bullmq.aclose()
 
 
 def limits_of(settings: Settings) -> Limits:

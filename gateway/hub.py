@@ -102,24 +102,6 @@ class Hub:
         for topic in tuple(self._topics.values()):
             topic.found()
 
-    def follows(self, queue: str, job_id: str) -> bool:
-        """Whether anybody watches this job, by itself or with its queue."""
-        return any(channel in self._topics for channel in self._channels(queue, job_id))
-
-    def verify(self, queue: str, job_id: str, position: Position) -> bool:
-        """The job's record stands here: whoever watches it and does not know, reads it. False when one has to."""
-        topics = [topic for channel in self._channels(queue, job_id) if (topic := self._topics.get(channel))]
-        behind = [topic for topic in topics if not topic.verify(job_id, position)]
-        return not behind
-
-    def verified(self) -> None:
-        """All that had changed until a moment ago was verified."""
-        for topic in self._topics.values():
-            topic.verified()
-
-    def _channels(self, queue: str, job_id: str) -> tuple[bytes, bytes]:
-        return self.keys.channel(job_id).encode(), self.keys.queue_channel(queue).encode()
-
     async def _join(self, channel: bytes, job_id: str | None, sink: Sink) -> None:
         topic = self._topics.get(channel)
         if topic is None:

@@ -53,9 +53,6 @@ class Metrics:
         self.lagged = Counter("jobcast_lagged", "Times a client fell behind its outbox", registry=registry)
         self.slow = Counter("jobcast_slow_closed", "Clients closed as slow", registry=registry)
         self.quarantined = Counter("jobcast_quarantined", "Published bytes that are no event", registry=registry)
-        self.silent_gaps = Counter(
-            "jobcast_silent_gaps", "Jobs whose last event did not come by the feed", registry=registry
-        )
         self.sink_errors = Counter("jobcast_sink_errors", "Watchers that failed on an event", registry=registry)
         self.refused = Counter("jobcast_calls_refused", "Calls refused, by error code", ["code"], registry=registry)
         self.turned_away = Counter(

@@ -70,13 +70,6 @@ class JobSink:
         self.watch.suspect()
         self.client.catch_up(self.watch)
 
-    def verify(self, _job_id: str, position: Position) -> bool:
-        """The record stands here: False when this watch had to be sent after it."""
-        if self.watch.verify(position):
-            return True
-        self.client.catch_up(self.watch)
-        return False
-
 
 class QueueSink:
     """A queue, watched by a client: one watch for each of its jobs, begun when the job is first heard of.
@@ -109,21 +102,6 @@ class QueueSink:
             if watch.job_id not in self.client.jobs:
                 watch.suspect()
                 self.client.catch_up(watch)
-
-    def verify(self, job_id: str, position: Position) -> bool:
-        """The same for a job of the queue, which may be one that was never heard of."""
-        if job_id in self.client.jobs:
-            # That watch is verified on the job's own channel.
-            return True
-        watch = self.watches.get(job_id)
-        if watch is None:
-            watch = Watch(job_id)
-            watch.lag(None)
-            self.add(watch)
-        elif watch.verify(position):
-            return True
-        self.client.catch_up(watch)
-        return False
 
     def lost(self) -> None:
         self.client.lost()

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from jobcast.gateway.cork import Cork
-from jobcast.gateway.heard import Heard
 from jobcast.gateway.lane import Lane
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outlet import Outlet
@@ -31,15 +30,11 @@ class Sink(Protocol):
     def found(self) -> None:
         """The feed is there again, and everything has been suspected."""
 
-    def verify(self, job_id: str, position: Position) -> bool:
-        """The record of a job stands here; whoever has not been sent all of it reads it. False when one has to."""
-        ...
-
 
 class Topic:
     """``job_id`` is None for a queue's channel; ``ready`` ends when Redis has confirmed that it is followed."""
 
-    __slots__ = ("_cork", "_crews", "_heard", "_lane", "_metrics", "_sinks", "channel", "job_id", "leaving", "ready")
+    __slots__ = ("_cork", "_crews", "_lane", "_metrics", "_sinks", "channel", "job_id", "leaving", "ready")
 
     def __init__(
         self, channel: bytes, job_id: str | None, ready: "asyncio.Future[None]", cork: Cork, metrics: Metrics
@@ -55,7 +50,6 @@ class Topic:
         self._lane: Lane[JobSink] = Lane(job_id or "")
         self._crews: dict[Dialect, list[Outlet]] | None = None
         """The lane's connections by what is written to them; None when they are to be mustered anew."""
-        self._heard = Heard() if job_id is None else None
 
     def __len__(self) -> int:
         return len(self._sinks) + len(self._lane.members)
@@ -92,20 +86,6 @@ class Topic:
         for sink in (*self._lane.members, *self._sinks):
             sink.found()
 
-    def verify(self, job_id: str, position: Position) -> bool:
-        """As :meth:`Sink.verify`, for everybody who is here."""
-        if self._heard is not None and not position.is_news(self._heard.last(job_id)):
-            return True
-        if self._lane.members and position.is_news(self._lane.last):
-            self._part()
-        behind = [sink for sink in tuple(self._sinks) if not sink.verify(job_id, position)]
-        return not behind
-
-    def verified(self) -> None:
-        """All that had changed until a moment ago was verified."""
-        if self._heard is not None:
-            self._heard.age()
-
     def deliver(self, wires: Sequence[bytes]) -> None:
         """Hand on what was published on this channel, in order."""
         if not self._sinks and self._lane.members and self._lane.take(wires):
@@ -115,8 +95,6 @@ class Topic:
         messages = self._read(wires)
         if self._lane.members:
             self._to_lane(messages)
-        if self._heard is not None:
-            self._heard.add(messages)
         if self._sinks and messages:
             self._to_each(messages)
 

@@ -87,7 +87,7 @@ class Watch:
             if last is None and position.seq == 1:
                 self.last = position
                 return message
-            if position.is_news(last):
+            if last is None or position.epoch != last.epoch or position.seq > last.seq:
                 self.phase = "behind"
         return None
 
@@ -130,12 +130,6 @@ class Watch:
         # A reading that is under way may have been taken before what was lost.
         self._again = self.phase == "reading"
 
-    def verify(self, position: Position) -> bool:
-        """The record stands here, and what led to it should have come long ago: False when it has not."""
-        if self.phase == "live" and position.is_news(self.last):
-            self.phase = "behind"
-        return self.phase != "behind"
-
     def _hold(self, message: Message) -> None:
         if len(self._held) < MOST_HELD and not self._again:
             self._held.append(message)
@@ -151,9 +145,14 @@ class Watch:
         wire = _encode([JOB_SNAPSHOT, snapshot])
         messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, snapshot.state in TERMINAL)]
         latest = latest_event(reading) if self._classic else None
-        if latest is not None and latest.position is not None and latest.position.is_news(self.last):
+        if latest is not None and self._is_news(latest.position):
             messages.append(latest)
         return messages
+
+    def _is_news(self, position: Position | None) -> bool:
+        return position is not None and (
+            self.last is None or position.epoch != self.last.epoch or position.seq > self.last.seq
+        )
 
 
 def conflated(messages: Iterable[Message]) -> list[Message]:

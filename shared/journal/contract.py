@@ -2,7 +2,7 @@
 
 import itertools
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -77,14 +77,6 @@ class IndexPage:
     cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Jobs by queue whose last change lies in a span of the store's own time that ends at ``until`` (Unix ms)."""
-
-    until: int
-    job_ids: Mapping[str, Sequence[str]]
-
-
 class Journal(Protocol):
     """Appending and reading. Every method raises ``Unavailable`` when the store cannot be reached or will not write."""
 
@@ -106,17 +98,6 @@ class Journal(Protocol):
 
     async def read_many(self, job_ids: Iterable[str]) -> list[Reading]:
         """Present states only, in the order asked for."""
-        ...
-
-    async def changed(self, since: int | None, settled: int) -> Changes:
-        """The jobs that last changed after ``since`` (an ``until``) and ``settled`` ms ago or more.
-
-        Without ``since`` none, but the time to ask from. Of a queue the latest 10,000 jobs are listed.
-        """
-        ...
-
-    async def positions(self, job_ids: Sequence[str], until: int) -> list[Position | None]:
-        """Where each record stands; None when there is none, or when it has changed after ``until``."""
         ...
 
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:

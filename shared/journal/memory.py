@@ -6,15 +6,15 @@ two to the same answers. Nothing here is bounded in jobs: it is not for a servic
 
 import itertools
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
-from jobcast.shared.journal.contract import Appended, Changes, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.journal.contract import Appended, Entry, IndexPage, Key, Life, Reading, continues
 from jobcast.shared.position import Position
 from jobcast.shared.states import JOB_QUEUED, LAW, LIVE, TERMINAL
 
@@ -33,7 +33,6 @@ class _Record:
     state: str = "unknown"
     cancel: str | None = None
     changed: int = 0
-    at: int = 0
     latest: dict[str, bytes] = field(default_factory=dict)
     writers: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
@@ -113,7 +112,7 @@ class MemoryJournal:
             record.writers.clear()
         record.seq += 1
         record.attempt, record.state = event.attempt, event.leads_to
-        record.changed, record.at = next(self._changes), now_ms()
+        record.changed = next(self._changes)
         payload = b'{"seq":%d,"epoch":"%s",' % (record.seq, record.epoch.encode()) + body
         wire = b'["%s",%s]' % (event.kind.encode(), payload)
         if LAW[event.kind].event_class != "log":
@@ -141,7 +140,7 @@ class MemoryJournal:
             "queue": record.queue.encode(),
             "born": str(record.born).encode(),
             "over": str(record.over).encode(),
-            "at": str(record.at).encode(),
+            "at": str(int(time.time() * 1000)).encode(),
             **record.latest,
         }
         if record.cancel is not None:
@@ -154,18 +153,6 @@ class MemoryJournal:
 
     async def read_many(self, job_ids: Iterable[str]) -> list[Reading]:
         return [await self.read(job_id) for job_id in job_ids]
-
-    async def changed(self, since: int | None, settled: int) -> Changes:
-        until = now_ms() - settled
-        changed: dict[str, list[str]] = {}
-        for job_id, record in self._records.items():
-            if since is not None and since < record.at <= until:
-                changed.setdefault(record.queue, []).append(job_id)
-        return Changes(until, changed)
-
-    async def positions(self, job_ids: Sequence[str], until: int) -> list[Position | None]:
-        found = [self._records.get(job_id) for job_id in job_ids]
-        return [Position(each.epoch, each.seq) if each and each.at <= until else None for each in found]
 
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
         record = self._records.get(job_id)

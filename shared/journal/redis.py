@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
-from jobcast.shared.journal.contract import Appended, Changes, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.journal.contract import Appended, Entry, IndexPage, Key, Life, Reading, continues
 from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
 from jobcast.shared.redis import unavailable
@@ -21,16 +21,6 @@ _CURSOR: Final = re.compile(r"([0-9]{1,15}):([A-Za-z0-9_.:-]{1,128})", re.ASCII)
 # A script and not a transaction: Redis refuses MULTI, even around reads, while it is out of memory.
 _READ_SINCE: Final = """
 return {redis.call('HGETALL', KEYS[1]), redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+')}
-"""
-# A script and not a pipeline, which costs this process five times as much for each record.
-_POSITIONS: Final = """
-local found = {}
-for i, key in ipairs(KEYS) do
-  local record = redis.call('HMGET', key, 'epoch', 'seq', 'at')
-  local settled = record[3] and tonumber(record[3]) <= tonumber(ARGV[1])
-  found[i] = settled and record[1] and record[2] and {record[1], record[2]} or false
-end
-return found
 """
 _REQUEST_CANCEL: Final = """
 local state = redis.call('HGET', KEYS[1], 'state')
@@ -58,7 +48,6 @@ class RedisJournal:
         self._life = life or Life()
         self._append = client.register_script(_SCRIPT)
         self._read_since = client.register_script(_READ_SINCE)
-        self._positions = client.register_script(_POSITIONS)
         self._request_cancel = client.register_script(_REQUEST_CANCEL)
 
     async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
@@ -125,29 +114,6 @@ class RedisJournal:
                 for job_id in ids:
                     pipe.hgetall(self._keys.state(job_id))
                 return [_reading(answer) for answer in await pipe.execute()]
-
-    async def changed(self, since: int | None, settled: int) -> Changes:
-        with unavailable():
-            async with self._client.pipeline(transaction=False) as pipe:
-                pipe.time()
-                pipe.zrangebyscore(self._keys.queues(), f"({since or '+inf'}", "+inf")
-                (seconds, micros), names = await pipe.execute()
-                until = seconds * 1000 + micros // 1000 - settled
-                if since is None:
-                    return Changes(until, {})
-                queues = [name.decode() for name in names]
-                for queue in queues:
-                    pipe.zrangebyscore(self._keys.queue_index(queue), f"({since}", until)
-                found = await pipe.execute()
-        changed = {queue: [job.decode() for job in jobs] for queue, jobs in zip(queues, found, strict=True) if jobs}
-        return Changes(until, changed)
-
-    async def positions(self, job_ids: Sequence[str], until: int) -> list[Position | None]:
-        if not job_ids:
-            return []
-        with unavailable():
-            found = await self._positions(keys=[self._keys.state(job_id) for job_id in job_ids], args=[until])
-        return [Position(each[0].decode(), int(each[1])) if each else None for each in found]
 
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
         with unavailable():

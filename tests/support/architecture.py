@@ -112,8 +112,6 @@ BANS = (
         (
             "gateway/feed.py",
             "gateway/subscriber.py",
-            "gateway/positions.py",
-            "gateway/heard.py",
             "gateway/readings.py",
             "gateway/hub.py",
             "gateway/topic.py",
