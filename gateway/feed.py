@@ -59,7 +59,6 @@ class Feed:
         self._commands: list[tuple[bytes, bytes]] = []
         self._under_way = 0
         self._kick = asyncio.Event()
-        self._unanswered = 0
         self.status: Status = "stale"
         self.losses = 0
 
@@ -123,7 +122,6 @@ class Feed:
 
     async def _follow_all(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber
-        self._unanswered = 0
         self._commands = [(b"SUBSCRIBE", channel) for channel in self._wanted]
         self._unconfirmed = Counter(self._wanted)
         self._under_way = 0
@@ -151,7 +149,6 @@ class Feed:
                 raise FeedLost(f"Redis refused the subscription: {response}") from response
 
     def _pong(self) -> None:
-        self._unanswered = 0
         if self.status == "catching-up" and not self._unconfirmed.total() and not self._commands:
             self.status = "alive"
             self._suspect()
@@ -201,12 +198,15 @@ class Feed:
 
     async def _probe(self, subscriber: Subscriber) -> None:
         # Counted, not timed: while this process stood still (a suspended machine, a debugger) nothing was asked, and a
-        # Redis that answers must not be left for it.
+        # Redis that answers must not be left for it. Nor one whose answer stands behind much that is still to be read.
+        unanswered = 0
         while True:
             await asyncio.sleep(PROBE_EVERY)
-            if self._unanswered == MOST_UNANSWERED:
+            if subscriber.heard:
+                subscriber.heard, unanswered = False, 0
+            if unanswered == MOST_UNANSWERED:
                 raise FeedLost(f"no answer from Redis to {MOST_UNANSWERED} probes, one every {PROBE_EVERY} s")
-            self._unanswered += 1
+            unanswered += 1
             subscriber.send(b"PING")
 
     def _close(self) -> None:

@@ -28,6 +28,8 @@ class Subscriber(asyncio.Protocol):
     """``deliver`` takes the events, ``answer`` everything else that Redis says."""
 
     def __init__(self, deliver: Callable[[Batch], None], answer: Callable[[Any], None]) -> None:
+        self.heard = False
+        """Whoever probes the connection sets it back: anything that comes shows that Redis is there."""
         self._deliver = deliver
         self._answer = answer
         self._batch: dict[bytes, list[bytes]] = {}
@@ -62,6 +64,7 @@ class Subscriber(asyncio.Protocol):
             self._lost.exception()
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         try:
             for start in range(0, len(data), SLICE):
                 self._parser.feed(data, start, min(SLICE, len(data) - start))

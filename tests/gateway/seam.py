@@ -49,6 +49,8 @@ class Ledger:
         if name == JOB_SNAPSHOT:
             self._reset(payload)
             return
+        if name == "feed-status":
+            return
         place = Position(payload["epoch"], payload["seq"])
         assert place not in self._heard, f"{place} came twice"
         self._heard.add(place)

@@ -4,8 +4,10 @@ import asyncio
 import time
 
 import pytest
+from redis import Redis
 
-from jobcast.gateway.feed import MOST_UNANSWERED, PROBE_EVERY
+from jobcast.gateway.feed import MOST_UNANSWERED, PROBE_EVERY, Feed
+from jobcast.gateway.subscriber import Batch
 from jobcast.gateway.wire import parse
 from jobcast.shared.errors import Unavailable
 from tests.conftest import StartRedis
@@ -117,6 +119,37 @@ async def test_a_gateway_that_stood_still_does_not_blame_redis(parts: Core) -> N
         await asyncio.sleep(0.1)
     await asyncio.sleep((MOST_UNANSWERED + 2) * PROBE_EVERY)
     assert (parts.feed.losses, parts.feed.status) == (losses, "alive")
+
+
+async def test_a_feed_that_is_far_behind_but_flows_is_no_lost_one(redis_server: RedisServer, parts: Core) -> None:
+    read = 0
+
+    def deliver(batch: Batch) -> None:
+        nonlocal read
+        read += sum(map(len, batch.values()))
+        time.sleep(0.04)  # as long as it takes to hand much on to many
+
+    feed = Feed(parts.redis, deliver=deliver, lost=lambda: None, suspect=lambda: None)
+    running = asyncio.create_task(feed.run())
+    try:
+        await wait_until(lambda: feed.status == "alive", 5, "the feed")
+        await feed.follow(b"busy")
+        losses = feed.losses
+        with redis_server.client() as redis:
+            for _ in range(100):
+                await asyncio.to_thread(_publish, redis, 60, 1000)
+        await wait_until(lambda: read == 6000, 15, "everything published")
+        assert (feed.losses, feed.status) == (losses, "alive")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def _publish(redis: Redis, number: int, size: int) -> None:
+    with redis.pipeline(transaction=False) as pipe:
+        for _ in range(number):
+            pipe.publish("busy", b"x" * size)
+        pipe.execute()
 
 
 async def test_an_overflow_of_the_servers_output_buffer_is_found_and_read(start_redis: StartRedis) -> None:
