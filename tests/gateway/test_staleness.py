@@ -62,6 +62,8 @@ async def test_who_subscribes_meanwhile_is_told_too(house: Served, redis_server:
     async with WebSocketListener.to(house.url) as early, WebSocketListener.to(house.url) as late:
         await run_job(house.journal, "j", steps=0, finish=False)
         await early.call("subscribe-to-job", {"jobId": "j"})
+        await house.journal.append(logged("j", "from here on it is in step"))
+        await early.until_seq(3)
         with redis_server.client() as redis:
             # The feed cannot connect, while the connection for commands stands.
             redis.config_set("maxclients", 1)
