@@ -83,7 +83,8 @@ class Topic:
             sink.lost()
 
     def found(self) -> None:
-        for sink in (*self._lane.members, *self._sinks):
+        # All of them: who was in step has been suspected.
+        for sink in tuple(self._sinks):
             sink.found()
 
     def deliver(self, wires: Sequence[bytes]) -> None:
