@@ -229,7 +229,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(STEPS, st.integers(1, 12))
 def test_whatever_the_connection_does_the_promise_holds(steps: list[tuple[Any, ...]], history: int) -> None:
     gateway = Gateway()

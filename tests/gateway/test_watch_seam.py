@@ -1,13 +1,13 @@
 """The seam between the record that is read and the feed that runs on: the promise holds whatever happens between."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.seam import World
 
 
-@settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4000)
 @given(history=st.integers(2, 12), script=st.binary(max_size=80))
 def test_a_client_is_told_everything_once_and_in_order_whatever_happens_in_between(history: int, script: bytes) -> None:
     World(history).run(script)

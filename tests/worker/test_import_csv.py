@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobcast.shared.events import JobLog
@@ -106,7 +106,6 @@ async def test_what_cannot_be_imported_is_refused_with_a_sentence(
     assert words in await error_of(bench, tmp_path, "import-csv", data)
 
 
-@settings(deadline=None)  # a busy machine is no defect
 @given(
     st.lists(
         st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8), min_size=2, max_size=4)
@@ -121,7 +120,6 @@ def test_good_rows_are_those_python_s_own_csv_reads(table: list[list[str]]) -> N
     )
 
 
-@settings(deadline=None)  # a busy machine is no defect
 @given(st.binary(max_size=300) | st.lists(st.sampled_from([b'"', b",", b"\n", b"a", b"\r\n", b"\xff"])).map(b"".join))
 def test_no_line_is_lost_whatever_the_bytes(data: bytes) -> None:
     rows = Rows(io.BytesIO(data), ",")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobcast.shared.errors import BadQueueName, BadRequest, BadSettings
@@ -53,7 +53,6 @@ def _play(offers: list[tuple[str | None, float]]) -> tuple[list[tuple[float, int
     return told, offered
 
 
-@settings(deadline=None)  # a busy machine is no defect
 @given(OFFERS)
 def test_the_throttle_never_loses_the_last_value_and_never_reorders(offers: list[tuple[str | None, float]]) -> None:
     told, offered = _play(offers)
@@ -64,7 +63,6 @@ def test_the_throttle_never_loses_the_last_value_and_never_reorders(offers: list
     assert all(at - offered[number] <= INTERVAL + 1e-9 for at, number in told)
 
 
-@settings(deadline=None)  # a busy machine is no defect
 @given(OFFERS)
 def test_a_change_of_stage_is_told_at_once(offers: list[tuple[str | None, float]]) -> None:
     told, offered = _play(offers)
@@ -77,7 +75,6 @@ def test_a_change_of_stage_is_told_at_once(offers: list[tuple[str | None, float]
             shown = stage
 
 
-@settings(deadline=None)  # a busy machine is no defect
 @given(st.lists(st.floats(0, 0.01), min_size=200, max_size=200))
 def test_a_flood_is_told_no_more_than_ten_times_a_second(pauses: list[float]) -> None:
     told, _ = _play([(None, pause) for pause in pauses])
@@ -105,7 +102,6 @@ def test_the_wait_before_a_retry(kind: Any, made: int, expected: int) -> None:
     assert retry_delay(kind, 100, made) == expected
 
 
-@settings(deadline=None)  # a busy machine is no defect
 @given(st.floats(0, 10**12), st.integers(0, 10_000), st.floats(0, 1), st.floats(0, 1))
 def test_a_wait_is_never_negative_and_never_longer_than_a_day(
     delay: float, made: int, jitter: float, chance: float
@@ -148,7 +144,6 @@ def test_odd_stages_and_times_are_refused(stage: Any, eta: Any) -> None:
         read_progress(1, stage, None, eta)
 
 
-@settings(deadline=None)  # a busy machine is no defect
 @given(st.text(max_size=5000).map(lambda text: text * 4), st.integers(1, 9000))
 def test_a_cut_text_says_how_much_is_gone(text: str, limit: int) -> None:
     data = text.encode()
