@@ -39,11 +39,14 @@ serve(found)
 class GatewayProcess(ChildProcess):
     """A gateway alone in a child, with only the settings the test gives it; its log is JSON on standard error.
 
-    ``before`` is a command that runs another one, under limits for example.
+    ``before`` is a command that runs another one, under limits for example. ``port`` is for a gateway that is started
+    again; without it a free one is found.
     """
 
-    def __init__(self, redis_url: str, env: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> None:
-        self.port = free_port()
+    def __init__(
+        self, redis_url: str, env: Mapping[str, str] | None = None, before: Sequence[str] = (), port: int = 0
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         given = {"JOBCAST_REDIS_URL": redis_url, "JOBCAST_PORT": str(self.port), **(env or {})}
         self._read_of_log = 0

@@ -79,11 +79,20 @@ class Snapped(NamedTuple):
 Entry = Opened | Told | Snapped
 
 
-def violations(log: Iterable[Entry], truth: Truth, history: int = HISTORY) -> list[str]:
-    """What in this log is against the promise, a sentence each; empty when it was kept."""
+def violations(log: Iterable[Entry], truth: Truth, *, history: int = HISTORY, classic: bool = False) -> list[str]:
+    """What in this log is against the promise, a sentence each; empty when it was kept.
+
+    A ``classic`` client knows neither snapshots nor positions, so the end of the job must reach it as an event.
+    """
+    entries = list(log)
     check = _Check(truth, history)
-    found = [sentence for entry in log for sentence in check.take(entry)]
-    return found + list(check.end())
+    found = [sentence for entry in entries for sentence in check.take(entry)]
+    found += check.end()
+    final = truth.final
+    told = {entry.position for entry in entries if isinstance(entry, Told)}
+    if classic and truth.is_over(final) and final not in told:
+        found.append(f"a client that knows no snapshots was never told the event {final}, which ended the job")
+    return found
 
 
 class _Check:
@@ -98,6 +107,8 @@ class _Check:
         """Something was asked for and its beginning was told."""
         self._introducing = False
         """The latest event may come once more: a snapshot was the last thing told."""
+        self._seen: set[Position] = set()
+        """Every place it was ever told: an SSE client may go on from one before its last, as browsers do."""
         self._ends: list[Position] = []
 
     def take(self, entry: Entry) -> Iterator[str]:
@@ -120,7 +131,7 @@ class _Check:
                 yield f"the end of the job at {final} was applied {times} times"
 
     def _open(self, entry: Opened) -> Iterator[str]:
-        if entry.since is not None and self._is_news(entry.since):
+        if entry.since is not None and entry.since not in self._seen:
             yield f"resumed after {entry.since}, which it was not told: it is at {_at(self._applied)}"
         self._told, self._begun, self._introducing = entry.since, entry.since is not None, False
 
@@ -133,7 +144,9 @@ class _Check:
         self._told, self._begun, self._introducing = at, True, True
         if at is None:
             self._applied = None
-        elif self._is_news(at):
+            return
+        self._seen.add(at)
+        if self._is_news(at):
             self._apply(at, ends_job=entry.state in TERMINAL)
 
     def _false_snapshot(self, entry: Snapped) -> Iterator[str]:
@@ -168,6 +181,7 @@ class _Check:
     def _event(self, entry: Told) -> Iterator[str]:
         at, told = entry.position, self._told
         introducing, self._introducing = self._introducing, False
+        self._seen.add(at)
         recorded = self._truth.event(at)
         if recorded is None:
             yield f"was told {entry.name} at {at}, which was never recorded"

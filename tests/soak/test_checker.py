@@ -153,14 +153,14 @@ def test_one_violation_is_said_once() -> None:
 
 
 def test_a_reset_is_no_violation_where_the_history_is_too_short() -> None:
-    log = [*START, *told(1, 2), Snapped(at(6), "active"), *told(7, LAST)]
+    log: list[Entry] = [*START, *told(1, 2), Snapped(at(6), "active"), *told(7, LAST)]
     assert violations(log, truth(), history=3) == []
     assert violations(log, truth(), history=4)
 
 
 def test_the_next_life_of_a_record_is_told_by_a_snapshot() -> None:
     both = truth("e", "f", final=at(LAST, "f"))
-    begun = [*START, *told(1, 5)]
+    begun: list[Entry] = [*START, *told(1, 5)]
     assert violations([*begun, Snapped(at(2, "f"), "active"), *told(3, LAST, "f")], both) == []
     assert violations([*begun, Snapped(None, "unknown"), *told(1, LAST, "f")], both) == []
     assert violations([*begun, *told(1, LAST, "f")], both) == [
@@ -170,7 +170,12 @@ def test_the_next_life_of_a_record_is_told_by_a_snapshot() -> None:
 
 def test_the_earlier_life_of_a_record_does_not_come_back() -> None:
     both = truth("e", "f", final=at(LAST, "f"))
-    log = [Opened(None), Snapped(at(2, "f"), "active"), Snapped(at(3), "active"), Snapped(at(LAST, "f"), "completed")]
+    log: list[Entry] = [
+        Opened(None),
+        Snapped(at(2, "f"), "active"),
+        Snapped(at(3), "active"),
+        Snapped(at(LAST, "f"), "completed"),
+    ]
     assert violations(log, both) == ["went from f-2 back to the earlier life e-3"]
 
 
@@ -178,6 +183,14 @@ def test_a_record_that_is_gone_ends_with_nothing() -> None:
     gone = truth(final=None)
     assert violations([*START, *told(1, 5), Snapped(None, "unknown")], gone) == []
     assert violations([*START, *told(1, 5)], gone) == ["ends at e-5, but the record ends at no position"]
+
+
+def test_a_classic_client_is_told_the_end_as_an_event() -> None:
+    late: list[Entry] = [Opened(None), Snapped(END, "completed")]
+    assert violations([*late, Told(JOB_COMPLETED, END)], truth(), classic=True) == []
+    assert violations(late, truth(), classic=True) == [
+        "a client that knows no snapshots was never told the event e-8, which ended the job"
+    ]
 
 
 def test_a_job_that_goes_on_has_no_end_to_be_told() -> None:

@@ -1,0 +1,122 @@
+"""All jobs and all who watch them, and whether everyone has been told everything."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from jobcast.shared.errors import Unavailable
+from jobcast.shared.journal import RedisJournal
+from jobcast.shared.position import Position
+from jobcast.shared.redis import connect
+from tests.soak import resuming
+from tests.soak.checker import violations
+from tests.soak.publishing import Publisher
+from tests.soak.resuming import Resuming
+
+WATCHERS: Final = 8
+"""Clients of each job: two of each door."""
+LOOK: Final = 0.02
+ASK: Final = 0.25
+"""Seconds between two looks at the record: an emptied one may have begun anew."""
+ENDING_WITHIN: Final = 30.0
+
+
+class Audience:
+    """The clients of some jobs, and the jobs' publishers."""
+
+    def __init__(self, journal: RedisJournal, publishers: Sequence[Publisher], clients: Sequence[Resuming]) -> None:
+        self.publishers = publishers
+        self.clients = clients
+        self._journal = journal
+        self._ending = asyncio.Event()
+        self._publishing: list[asyncio.Task[None]] = []
+        self._watching: list[asyncio.Task[None]] = []
+
+    def begin(self, seconds: float) -> None:
+        """Some of the clients ask for their job before it exists."""
+        self._watching = [asyncio.create_task(each.run()) for each in self.clients]
+        self._publishing = [asyncio.create_task(each.run(self._ending, seconds)) for each in self.publishers]
+
+    def check(self) -> None:
+        """Raise what broke a client or a publisher, which is no violation but a fault of the harness."""
+        for task in self._publishing + self._watching:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def all_over(self) -> None:
+        """Let every job end; the record is asked for its last word."""
+        self._ending.set()
+        async with asyncio.timeout(ENDING_WITHIN):
+            await asyncio.gather(*self._publishing)
+            for publisher in self.publishers:
+                await publisher.compare()
+
+    async def until_level(self, timeout: float) -> float | None:
+        """The seconds until all were told what the record holds now; None when it takes too long."""
+        loop = asyncio.get_running_loop()
+        start = next_look = loop.time()
+        goals: dict[str, Position | None] = {}
+        while (now := loop.time()) < start + timeout:
+            self.check()
+            if now >= next_look:
+                goals, next_look = await self._goals(goals), now + ASK
+            if goals and not self.behind(goals):
+                return now - start
+            await asyncio.sleep(LOOK)
+        return None
+
+    def behind(self, goals: dict[str, Position | None]) -> list[Resuming]:
+        return [each for each in self.clients if not _is_there(each.position, goals[each.job_id])]
+
+    async def _goals(self, before: dict[str, Position | None]) -> dict[str, Position | None]:
+        """A goal stays where it was, or nobody would reach it; a new life of the record is a new goal."""
+        jobs = [publisher.job_id for publisher in self.publishers]
+        try:
+            readings = await self._journal.read_many(jobs)
+        except Unavailable:
+            return before
+        found = {job_id: reading.position for job_id, reading in zip(jobs, readings, strict=True)}
+        return {job_id: _stay(before.get(job_id), position) for job_id, position in found.items()}
+
+    def violations(self) -> list[str]:
+        """Everybody's, and what the journal itself did wrong."""
+        truths = {publisher.job_id: publisher.truth for publisher in self.publishers}
+        found = [f"{each.job_id}: {said}" for each in self.publishers for said in each.oddities]
+        for number, each in enumerate(self.clients):
+            about = f"client {number} ({each.door}) of {each.job_id} "
+            found += [about + said for said in violations(each.log, truths[each.job_id], classic=each.classic)]
+        return found
+
+    async def leave(self) -> None:
+        for task in self._watching + self._publishing:
+            task.cancel()
+        await asyncio.gather(*self._watching, *self._publishing, return_exceptions=True)
+
+
+def _is_there(position: Position | None, goal: Position | None) -> bool:
+    if position is None or goal is None:
+        return position == goal
+    return position.epoch == goal.epoch and position.seq >= goal.seq
+
+
+def _stay(before: Position | None, now: Position | None) -> Position | None:
+    return before if before and now and before.epoch == now.epoch else now
+
+
+@contextlib.asynccontextmanager
+async def audience(redis_url: str, urls: Sequence[str], clients: int, seed: int) -> AsyncIterator[Audience]:
+    """So many clients, ``WATCHERS`` for each job."""
+    redis = connect(redis_url, name="soak")
+    journal = RedisJournal(redis)
+    jobs = [f"job-{number}" for number in range(-(-clients // WATCHERS))]
+    publishers = [Publisher(journal, job, random.Random(f"{seed}-{job}")) for job in jobs]
+    async with resuming.session() as sse:
+        watching = [resuming.client(each, jobs[each // WATCHERS], urls, seed, sse) for each in range(clients)]
+        found = Audience(journal, publishers, watching)
+        try:
+            yield found
+        finally:
+            await found.leave()
+            await redis.aclose()
