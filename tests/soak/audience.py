@@ -54,7 +54,7 @@ class Audience:
                 await publisher.compare()
 
     async def until_level(self, timeout: float) -> float | None:
-        """The seconds until all were told what the record holds now; None when it takes too long."""
+        """The seconds until all are connected and told what the record holds now; None when it takes too long."""
         loop = asyncio.get_running_loop()
         start = next_look = loop.time()
         goals: dict[str, Position | None] = {}
@@ -68,7 +68,7 @@ class Audience:
         return None
 
     def behind(self, goals: dict[str, Position | None]) -> list[Resuming]:
-        return [each for each in self.clients if not _is_there(each.position, goals[each.job_id])]
+        return [each for each in self.clients if not (each.present and _is_there(each.position, goals[each.job_id]))]
 
     async def _goals(self, before: dict[str, Position | None]) -> dict[str, Position | None]:
         """A goal stays where it was, or nobody would reach it; a new life of the record is a new goal."""

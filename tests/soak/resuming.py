@@ -60,6 +60,8 @@ class Resuming:
         self.job_id = job_id
         self.log: list[Entry] = []
         self.position: Position | None = None
+        self.present = False
+        """The gateway has taken the subscription, on a connection that is still there as far as is known."""
         self._chance = chance
         self._urls = itertools.cycle(urls)
         self._delay = BACKOFF[0]
@@ -73,7 +75,7 @@ class Resuming:
         while True:
             with contextlib.suppress(OSError, TimeoutError, WebSocketException, aiohttp.ClientError, Refused):
                 await self._live(next(self._urls))
-            self._transport = None
+            self._transport, self.present = None, False
             await asyncio.sleep(self._delay * self._chance.uniform(0.5, 1))
             self._delay = min(2 * self._delay, BACKOFF[1])
 
@@ -82,6 +84,7 @@ class Resuming:
         if self._transport is not None:
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self._transport.abort()
+            self.present = False
 
     async def _live(self, url: str) -> None:
         """Connect, ask, and hear; returns or raises when the connection is over."""
@@ -110,10 +113,13 @@ class Resuming:
             self.log.append(Snapped(position, payload.state, payload.recovered))
             if position is None or position.is_news(self.position):
                 self.position = position
+        elif name == "subscription-success":
+            self._taken()
         elif name == "subscription-error":
             raise Refused
-        else:
-            return
+
+    def _taken(self) -> None:
+        self.present = True
         self._delay = BACKOFF[0]
 
 
@@ -194,6 +200,7 @@ class BySse(Resuming):
                 raise Refused(response.status)
             assert response.connection is not None
             self._transport = response.connection.transport
+            self._taken()
             await self._read(response.content)
 
     async def _read(self, lines: aiohttp.StreamReader) -> None:
