@@ -94,9 +94,12 @@ class Topic:
             self._send(wires)
             return
         messages = self._read(wires)
+        if not messages:
+            # All of it was kept out. No door can write nothing: SSE broke on it, and took the feed along.
+            return
         if self._lane.members:
             self._to_lane(messages)
-        if self._sinks and messages:
+        if self._sinks:
             self._to_each(messages)
 
     def _read(self, wires: Sequence[bytes]) -> list[Message]:

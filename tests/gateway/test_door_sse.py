@@ -34,6 +34,20 @@ async def test_a_reader_that_comes_back_with_its_last_id_is_sent_the_rest(house:
             assert stream.named("job-snapshot") == []
 
 
+async def test_bytes_that_are_no_event_leave_a_reader_in_step_and_the_feed_alone(house: Served) -> None:
+    await run_job(house.journal, "j", steps=2, finish=False)
+    async with SseListener.to(house.url, EVENTS) as reader:
+        await reader.until_seq(4)
+        # In step with the channel from its next event on.
+        await house.journal.append(progressed("j", 50))
+        await reader.until_seq(5)
+        losses = house.gateway.feed.losses
+        await house.journal._client.publish("jobcast:{j}", b"rubbish")
+        await house.journal.append(completed("j"))
+        await reader.until_seq(6)
+        assert house.gateway.feed.losses == losses
+
+
 async def test_an_id_of_another_life_is_answered_by_a_snapshot(house: Served) -> None:
     await run_job(house.journal, "j", finish=False)
     async with SseListener.to(house.url, EVENTS, {"Last-Event-ID": "elsewhere-3"}) as stream:
