@@ -44,7 +44,9 @@ class Subscriber(asyncio.Protocol):
 
     def send(self, *command: bytes) -> None:
         """Send a command; nothing waits for it, a probe notices what does not arrive."""
-        if self._transport is not None:
+        # Whoever sends may run before whoever waits for the loss, and uvloop raises on a transport that is closed: an
+        # error that is no loss would end the feed for good.
+        if self._transport is not None and not self._lost.done():
             self._transport.write(b"".join(self._pack(*command)))
 
     async def lost(self) -> None:
