@@ -3,11 +3,12 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from jobcast.gateway.allowance import Allowance
+from jobcast.gateway.freshness import Informed
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.sinks import JobSink, QueueSink
@@ -22,16 +23,14 @@ from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
 
 RETRY_READING: Final = 0.5
-Seen = Literal["current", "catching-up", "stale"]
 log = logs.get("client")
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Client:
+class Client(Informed):
     """What every door has in common. ``door`` names it in the metrics, ``dialect`` writes what goes to its ``outlet``.
 
-    ``most`` bounds what it may watch at once; ``on_close`` is called once with the client and the reason, when it is
-    over: the door then closes the connection.
+    ``most`` bounds what it may watch at once; ``on_close`` (client, reason) is called once: the door hangs up then.
     """
 
     __slots__ = (
@@ -40,7 +39,6 @@ class Client:
         "_most",
         "_on_close",
         "_reader",
-        "_seen",
         "allowance",
         "closed",
         "dialect",
@@ -62,6 +60,7 @@ class Client:
         allowance: Allowance,
         on_close: "Callable[[Client, str], None]",
     ) -> None:
+        super().__init__()
         self.id = secrets.token_urlsafe(12)
         self.door = door
         self.outlet = outlet
@@ -75,7 +74,6 @@ class Client:
         self._on_close = on_close
         self._behind: dict[Watch, None] = {}
         self._reader: asyncio.Task[None] | None = None
-        self._seen: Seen = "current"
         outlet.on_room.append(self._room)
         hub.metrics.clients[door].inc()
 
@@ -229,26 +227,9 @@ class Client:
             if self.outlet.roomy:
                 self._start_reader()
 
-    def lost(self) -> None:
-        """The feed is gone: what this client sees grows old. It is told once."""
-        if self._seen == "current":
-            self._say_feed("stale")
-        self._seen = "stale"
-
-    def found(self) -> None:
-        """The feed is there again: the client is told once it has been sent all that it may have missed."""
-        if self._seen == "stale":
-            self._seen = "catching-up"
-            self._caught_up()
-
-    def _caught_up(self) -> None:
-        if self._seen == "catching-up" and not self._behind and (self._reader is None or self._reader.done()):
-            self._seen = "current"
-            self._say_feed("current")
-
-    def _say_feed(self, status: Seen) -> None:
-        if not self.closed:
-            self.say("feed-status", {"status": status, "timestamp": now_ms()})
+    @property
+    def level(self) -> bool:
+        return not self._behind and (self._reader is None or self._reader.done())
 
     def abandon(self, watch: Watch) -> None:
         """Whatever is still read for this watch is for nobody."""
@@ -301,7 +282,7 @@ class Client:
             log.error("catching up failed", client=self.id, exc_info=error)
             self.close("failed")
         else:
-            self._caught_up()
+            self.caught_up()
 
     async def _read_behind(self) -> None:
         """Read records one after the other while there is room: one task a client, however many jobs it watches."""

@@ -87,7 +87,7 @@ class Watch:
             if last is None and position.seq == 1:
                 self.last = position
                 return message
-            if last is None or position.epoch != last.epoch or position.seq > last.seq:
+            if position.is_news(last):
                 self.phase = "behind"
         return None
 
@@ -145,14 +145,9 @@ class Watch:
         wire = _encode([JOB_SNAPSHOT, snapshot])
         messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, snapshot.state in TERMINAL)]
         latest = latest_event(reading) if self._classic else None
-        if latest is not None and self._is_news(latest.position):
+        if latest is not None and latest.position is not None and latest.position.is_news(self.last):
             messages.append(latest)
         return messages
-
-    def _is_news(self, position: Position | None) -> bool:
-        return position is not None and (
-            self.last is None or position.epoch != self.last.epoch or position.seq > self.last.seq
-        )
 
 
 def conflated(messages: Iterable[Message]) -> list[Message]:

@@ -23,6 +23,10 @@ class Position(NamedTuple):
     def __str__(self) -> str:
         return f"{self.epoch}-{self.seq}"
 
+    def is_news(self, last: "Position | None") -> bool:
+        """Whether who was told everything up to ``last`` has something to read here."""
+        return last is None or self.epoch != last.epoch or self.seq > last.seq
+
     @classmethod
     def parse(cls, text: str) -> "Position":
         """Read ``<epoch>-<seq>``, as an SSE ``Last-Event-ID`` carries it.
