@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -92,6 +93,9 @@ def unavailable() -> Iterator[None]:
         raise Unavailable("Redis is out of memory and takes no writes; nothing was recorded") from error
     except ReadOnlyError as error:
         raise Unavailable("this Redis is a read-only replica; nothing was recorded") from error
+    except NoScriptError as error:
+        # redis-py loads a script that is not known and calls it again; Redis was started anew between the two.
+        raise Unavailable("Redis was started again meanwhile; try again") from error
     except ResponseError as error:
         # From within a script most of these come as plain errors, in Redis 6.2 all of them.
         text = str(error)

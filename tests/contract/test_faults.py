@@ -201,6 +201,31 @@ async def test_a_redis_killed_under_a_flood_leaves_no_call_hanging(server: Redis
         assert min(await asyncio.gather(*floods)) > 0
 
 
+async def test_scripts_forgotten_between_loading_and_calling_are_unavailable(
+    server: RedisServer, client: Redis, journal: RedisJournal
+) -> None:
+    """A restart forgets them too, but seldom just then."""
+    over = asyncio.Event()
+
+    async def forget() -> None:
+        while not over.is_set():
+            await client.script_flush()
+
+    refused = 0
+    async with asyncio.TaskGroup() as group:
+        forgetting = [group.create_task(forget()) for _ in range(4)]
+        try:
+            for number in range(300):
+                try:
+                    await journal.append(queued(f"j{number}"))
+                except Unavailable:
+                    refused += 1
+        finally:
+            over.set()
+    assert all(task.done() for task in forgetting)
+    assert refused
+
+
 async def test_a_hung_redis_is_unavailable_within_bounded_time(server: RedisServer, journal: RedisJournal) -> None:
     await journal.append(queued("j"))
     server.pause()
