@@ -39,6 +39,10 @@ class Plan:
     only: Sequence[str] = ()
 
     @property
+    def faults(self) -> Sequence[str]:
+        return self.only or list(FAULTS)
+
+    @property
     def command(self) -> str:
         arguments = f"--seed {self.seed} --seconds {self.seconds:g} --clients {self.clients}"
         return f'make soak SCENARIO=faults ARGS="{arguments}{"".join(f" --only {name}" for name in self.only)}"'
@@ -76,10 +80,12 @@ class Breaking:
 
     async def go_on(self) -> None:
         """Until the time is over; after about half of the faults the next one comes before all are level again."""
-        names, chance = self._plan.only or list(FAULTS), self._chance
+        chance, names = self._chance, list[str]()
         await asyncio.sleep(1)
         while self._now < self._plan.seconds and not self.outcome.violations:
-            name, patient, pause = chance.choice(names), chance.random() < 0.5, chance.uniform(0, 1)
+            # Dealt like cards: none comes again before all have come.
+            names = names or chance.sample(self._plan.faults, len(self._plan.faults))
+            name, patient, pause = names.pop(), chance.random() < 0.5, chance.uniform(0, 1)
             await self._break(name)
             if patient or self._plan.only:
                 await self._level(name)

@@ -85,7 +85,7 @@ class Pair:
         try:
             gateway.check_log()
         except AssertionError as error:
-            self.complaints.append(f"a gateway logged an error: {str(error)[:3000]}")
+            self.complaints.append(f"a gateway logged an error: {str(error)[-3000:]}")
 
     async def close(self) -> None:
         for task in list(self._repairs):
@@ -93,7 +93,7 @@ class Pair:
         await asyncio.gather(*self._repairs, return_exceptions=True)
         for gateway in self.gateways:
             self._look_at(gateway)
-            await asyncio.to_thread(gateway.close)
+        await asyncio.gather(*(asyncio.to_thread(gateway.close) for gateway in self.gateways))
 
 
 def _remove(file: Path) -> None:
