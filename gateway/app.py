@@ -72,13 +72,15 @@ class Gateway:
         journal = RedisJournal(self._commands, keys, Life(settings.history, int(settings.life * 1000)))
         self.metrics = metrics = Metrics()
         hub = Hub(journal, keys, metrics)
-        self.feed = hub.feed = Feed(self._commands, deliver=hub.deliver, lost=hub.lost, suspect=hub.suspect)
         queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix)
         self.clients = Clients(
             hub,
             most=settings.max_connections,
             most_subscriptions=settings.max_subscriptions,
             calls=settings.max_calls,
+        )
+        self.feed = hub.feed = Feed(
+            self._commands, deliver=hub.deliver, lost=self.clients.lost, found=self.clients.found
         )
         calls, limits = Calls(queues), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)

@@ -123,7 +123,7 @@ class Client(Informed):
             TooManySubscriptions, Unavailable: nothing is watched then.
         """
         self.unwatch_job(job_id)
-        self._check_room()
+        self._check_in()
         for queue in self.queues.values():
             queue.lend(job_id)
         sink = self.jobs[job_id] = JobSink(self, Watch(job_id, since))
@@ -135,8 +135,6 @@ class Client(Informed):
             if self.jobs.get(job_id) is sink:
                 self.unwatch_job(job_id)
             raise
-        if self._hub.stale:
-            self.lost()
         return self._open(sink.watch, sink.watch.opened(reading))
 
     def unwatch_job(self, job_id: str) -> None:
@@ -151,7 +149,7 @@ class Client(Informed):
     async def watch_queue(self, queue: str, most: int = 200) -> list[Opened]:
         """Watch every job of a queue; answers the jobs that are live now, last changed first."""
         self.unwatch_queue(queue)
-        self._check_room()
+        self._check_in()
         sink = self.queues[queue] = QueueSink(self)
         self._hub.metrics.watches.inc()
         try:
@@ -236,7 +234,7 @@ class Client(Informed):
         watch.abandoned = True
         self._behind.pop(watch, None)
 
-    def _check_room(self) -> None:
+    def _check_in(self) -> None:
         if self.closed:
             # A call that was under way: what it began to watch now, nobody would ever leave.
             raise Unavailable("this connection is closed; connect again")
@@ -244,6 +242,8 @@ class Client(Informed):
             raise TooManySubscriptions(
                 f"one client may watch {self._most} jobs and queues; unsubscribe from some first"
             )
+        if self._hub.stale:
+            self.lost()
 
     def _open(self, watch: Watch, opened: Opened) -> Opened:
         if watch.abandoned:

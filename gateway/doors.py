@@ -56,6 +56,18 @@ class Clients:
         self._open[client] = None
         return client
 
+    def lost(self) -> None:
+        """The feed is gone: tell all who watch something."""
+        for client in tuple(self._open):
+            if client.jobs or client.queues:
+                client.lost()
+
+    def found(self) -> None:
+        """The feed is there again: what everybody was sent is compared with the record."""
+        self._hub.suspect()
+        for client in tuple(self._open):
+            client.found()
+
     async def drain(self, window: float) -> None:
         """Take nobody new and let everybody go, spread over at most ``window`` seconds.
 

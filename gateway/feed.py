@@ -36,7 +36,7 @@ Status = Literal["alive", "catching-up", "stale"]
 class Feed:
     """``deliver`` is called with what one read brought; :meth:`run` is a task.
 
-    ``lost`` is called when a feed that was alive is so no more, ``suspect`` when there is one again.
+    ``lost`` is called when a feed that was alive is so no more, ``found`` when there is one again.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Feed:
         *,
         deliver: Callable[[Batch], None],
         lost: Callable[[], None],
-        suspect: Callable[[], None],
+        found: Callable[[], None],
     ) -> None:
         self._client = client
         self._deliver = deliver
         self._lost = lost
-        self._suspect = suspect
+        self._found = found
         self._subscriber: Subscriber | None = None
         self._wanted: set[bytes] = set()
         self._unconfirmed: Counter[bytes] = Counter()
@@ -151,7 +151,7 @@ class Feed:
     def _pong(self) -> None:
         if self.status == "catching-up" and not self._unconfirmed.total() and not self._commands:
             self.status = "alive"
-            self._suspect()
+            self._found()
 
     def _confirmed(self, channel: bytes) -> None:
         # Only the answer to the last SUBSCRIBE counts: an earlier one may have an UNSUBSCRIBE behind it.

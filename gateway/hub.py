@@ -19,7 +19,7 @@ LINGER: Final = 2.0
 
 
 class Hub:
-    """The channels of one gateway. :meth:`deliver`, :meth:`lost` and :meth:`suspect` are the feed's calls."""
+    """The channels of one gateway. :meth:`deliver` and :meth:`suspect` are the feed's calls."""
 
     def __init__(self, journal: Journal, keys: Keys, metrics: Metrics, linger: float = LINGER) -> None:
         self.journal = journal
@@ -90,17 +90,10 @@ class Hub:
         """No feed: what anybody sees may be old."""
         return self.feed is not None and self.feed.status == "stale"
 
-    def lost(self) -> None:
-        """Tell every sink that nothing more comes until :meth:`suspect`."""
-        for topic in tuple(self._topics.values()):
-            topic.lost()
-
     def suspect(self) -> None:
-        """Tell every sink that events may have been lost, and come again from here on."""
+        """Tell every sink that events may have been lost."""
         for topic in tuple(self._topics.values()):
             topic.suspect()
-        for topic in tuple(self._topics.values()):
-            topic.found()
 
     async def _join(self, channel: bytes, job_id: str | None, sink: Sink) -> None:
         topic = self._topics.get(channel)

@@ -27,10 +27,6 @@ class Watcher(Protocol):
 
     def abandon(self, watch: Watch) -> None: ...
 
-    def lost(self) -> None: ...
-
-    def found(self) -> None: ...
-
     @property
     def jobs(self) -> Mapping[str, object]:
         """The jobs that have a watch of their own."""
@@ -49,12 +45,6 @@ class JobSink:
     @property
     def step(self) -> Position | None:
         return self.watch.step
-
-    def lost(self) -> None:
-        self.client.lost()
-
-    def found(self) -> None:
-        self.client.found()
 
     def resume(self, last: Position) -> None:
         self.watch.last = last
@@ -102,12 +92,6 @@ class QueueSink:
             if watch.job_id not in self.client.jobs:
                 watch.suspect()
                 self.client.catch_up(watch)
-
-    def lost(self) -> None:
-        self.client.lost()
-
-    def found(self) -> None:
-        self.client.found()
 
     def lend(self, job_id: str) -> None:
         """The client begins to watch this job by itself: what ours still owes is told by the other watch."""

@@ -24,12 +24,6 @@ class Sink(Protocol):
     def suspect(self) -> None:
         """Events may have been lost: what was sent last must be compared with the record."""
 
-    def lost(self) -> None:
-        """The feed is gone: what was sent grows old."""
-
-    def found(self) -> None:
-        """The feed is there again, and everything has been suspected."""
-
 
 class Topic:
     """``job_id`` is None for a queue's channel; ``ready`` ends when Redis has confirmed that it is followed."""
@@ -77,15 +71,6 @@ class Topic:
         self._part()
         for sink in tuple(self._sinks):
             sink.suspect()
-
-    def lost(self) -> None:
-        for sink in (*self._lane.members, *self._sinks):
-            sink.lost()
-
-    def found(self) -> None:
-        # All of them: who was in step has been suspected.
-        for sink in tuple(self._sinks):
-            sink.found()
 
     def deliver(self, wires: Sequence[bytes]) -> None:
         """Hand on what was published on this channel, in order."""

@@ -149,7 +149,7 @@ async def core(redis_url: str, *, linger: float = 0.1, running: bool = True) -> 
     keys, metrics = Keys(), Metrics()
     journal = RedisJournal(redis, keys)
     hub = Hub(journal, keys, metrics, linger)
-    feed = hub.feed = Feed(redis, deliver=hub.deliver, lost=hub.lost, suspect=hub.suspect)
+    feed = hub.feed = Feed(redis, deliver=hub.deliver, lost=lambda: None, found=hub.suspect)
     task = asyncio.create_task(feed.run()) if running else None
     try:
         if task is not None:

@@ -129,7 +129,7 @@ async def test_a_feed_that_is_far_behind_but_flows_is_no_lost_one(redis_server: 
         read += sum(map(len, batch.values()))
         time.sleep(0.04)  # as long as it takes to hand much on to many
 
-    feed = Feed(parts.redis, deliver=deliver, lost=lambda: None, suspect=lambda: None)
+    feed = Feed(parts.redis, deliver=deliver, lost=lambda: None, found=lambda: None)
     running = asyncio.create_task(feed.run())
     try:
         await wait_until(lambda: feed.status == "alive", 5, "the feed")

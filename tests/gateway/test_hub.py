@@ -35,12 +35,6 @@ class Notes:
     def suspect(self) -> None:
         self.suspected += 1
 
-    def lost(self) -> None:
-        pass
-
-    def found(self) -> None:
-        pass
-
     async def reaches(self, seq: int) -> None:
         await wait_until(lambda: self.seqs[-1:] == [seq], 2, f"event {seq}")
 

@@ -67,12 +67,6 @@ class Watcher:
         assert isinstance(self.outlet, Sent)
         return self.outlet.sent
 
-    def lost(self) -> None:
-        pass
-
-    def found(self) -> None:
-        pass
-
     def take(self, watch: Watch, message: Message) -> None:
         if watch.live(message) is not None and not self.outlet.offer(message.encoded(self.dialect)):
             self.fall_behind(watch, None)

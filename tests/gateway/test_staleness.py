@@ -76,3 +76,28 @@ async def test_who_subscribes_meanwhile_is_told_too(house: Served, redis_server:
                 redis.config_set("maxclients", 10_000)
         for client in (early, late):
             await told(client, "stale", "current")
+
+
+async def test_who_leaves_meanwhile_is_told_the_end_of_it_and_who_begins_with_a_queue_both(
+    house: Served, redis_server: RedisServer
+) -> None:
+    async with WebSocketListener.to(house.url) as early, WebSocketListener.to(house.url) as late:
+        await early.call("subscribe-to-job", {"jobId": "j"})
+        await early.call("subscribe-to-queue", {"queueName": "demo"})
+        await late.call("subscribe-to-queue", {"queueName": "demo"})
+        await late.call("unsubscribe-from-queue", {"queueName": "demo"})
+        with redis_server.client() as redis:
+            redis.config_set("maxclients", 1)
+            try:
+                redis.client_kill_filter(_type="pubsub")
+                await told(early, "stale")
+                await early.call("unsubscribe-from-job", {"jobId": "j"})
+                await early.call("unsubscribe-from-queue", {"queueName": "demo"})
+                assert statuses(late) == []
+                # Its channel is followed still, for a little while.
+                assert (await late.call("subscribe-to-queue", {"queueName": "demo"}))["ok"]
+                await told(late, "stale")
+            finally:
+                redis.config_set("maxclients", 10_000)
+        for client in (early, late):
+            await told(client, "stale", "current")
