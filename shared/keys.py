@@ -39,8 +39,12 @@ class Keys:
         """Channel: each event of every job of the queue."""
         return f"{self.prefix}:queue:{{{queue}}}"
 
+    def queue_state(self, queue: str) -> str:
+        """Hash: the position of the queue's last event, whichever job's it was."""
+        return f"{self.prefix}:queue:{{{queue}}}:state"
+
     def queue_index(self, queue: str) -> str:
-        """Sorted set: the queue's jobs by the time of their last change (Unix ms)."""
+        """Sorted set: the queue's jobs by the number that their last event has in the queue."""
         return f"{self.prefix}:queue:{{{queue}}}:jobs"
 
     def queue_live(self, queue: str) -> str:

@@ -2,15 +2,17 @@
 One event, all or nothing: law, number, state, history, time to live, index, publish.
 
 KEYS  1 state (hash)  2 history (stream)  3 queue's index (zset)  4 queues (zset)  5 queue's live jobs (zset)
+      6 queue's state (hash)
 ARGV  1 event name    2 body: the event's JSON without "{"   3 attempt   4 queue
       5 states it may follow ("a,b")   6 state it leads to   7 "1" when it ends the attempt
       8 "1" when it ends the job       9 writer or ""       10 the writer's count
-     11 epoch for a new record        12 born (ms, 0: not told)  13 ttl (ms)  14 history length
+     11 epoch for a new record, the job's or the queue's          12 born (ms, 0: not told)  13 ttl (ms)  14 history length
      15 job's channel                 16 queue's channel     17 job id        18 event class
 
 Answers {"ok" | "again", epoch, seq, cancel reason or ""} or {"refused", reason, state}.
 ]]
 local state_key, history_key, index_key, queues_key, live_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local queue_key = KEYS[6]
 local name, body, attempt, queue = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local follows, leads_to, ends_attempt, ends_job = ARGV[5], ARGV[6], ARGV[7] == '1', ARGV[8] == '1'
 local writer, count, born, ttl = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[12]), tonumber(ARGV[13])
@@ -40,11 +42,29 @@ local function begin()
   redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'index', index_key, 'born', ARGV[12])
 end
 
-local function list(key)
-  redis.call('ZADD', key, now_ms, ARGV[17])
-  redis.call('ZREMRANGEBYRANK', key, 0, -10001)
-  -- A list outlives every job in it: a short-lived job must not take a long-kept one off.
+-- What belongs to the queue outlives every job in it: a short-lived job must not take a long-kept one off.
+local function keep(key)
   if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
+end
+
+local function list(key, number)
+  redis.call('ZADD', key, number, ARGV[17])
+  redis.call('ZREMRANGEBYRANK', key, 0, -10001)
+  keep(key)
+end
+
+-- The event's place among those of all jobs of the queue.
+local function count_in_queue()
+  local queue_epoch = redis.call('HGET', queue_key, 'epoch')
+  if not queue_epoch then
+    queue_epoch = ARGV[11]
+    redis.call('HSET', queue_key, 'epoch', queue_epoch)
+    -- Listed by the numbers of a record that is gone, they would stand before or behind all that comes.
+    redis.call('DEL', index_key, live_key)
+  end
+  local number = string.format('%d', redis.call('HINCRBY', queue_key, 'seq', 1))
+  keep(queue_key)
+  return queue_epoch, number
 end
 
 if epoch then
@@ -101,13 +121,16 @@ if ends_job or queued then
   redis.call('HDEL', state_key, 'cancel')
   cancel = ''
 end
-redis.call('XADD', history_key, 'MAXLEN', '~', ARGV[14], string.format('%d', seq) .. '-0', 'e', wire)
+local queue_epoch, number = count_in_queue()
+redis.call('XADD', history_key, 'MAXLEN', '~', ARGV[14], string.format('%d', seq) .. '-0', 'e', wire, 'q', number)
 redis.call('PEXPIRE', state_key, ttl)
 redis.call('PEXPIRE', history_key, ttl)
-list(index_key)
-if ends_job then redis.call('ZREM', live_key, ARGV[17]) else list(live_key) end
+list(index_key, number)
+if ends_job then redis.call('ZREM', live_key, ARGV[17]) else list(live_key, number) end
 redis.call('ZADD', queues_key, now_ms, queue)
 redis.call('ZREMRANGEBYRANK', queues_key, 0, -1001)
 redis.call('PUBLISH', ARGV[15], wire)
-redis.call('PUBLISH', ARGV[16], wire)
+-- Who watches the queue is told where in it the event stands; whoever lost some goes on from there.
+redis.call('PUBLISH', ARGV[16], '["' .. name .. '",{"queuePosition":{"seq":' .. number .. ',"epoch":"' .. queue_epoch
+  .. '"},' .. string.sub(payload, 2) .. ']')
 return {'ok', epoch, seq, cancel}

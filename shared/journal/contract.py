@@ -77,6 +77,18 @@ class IndexPage:
     cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened in a queue after a position, up to ``position``: the jobs, last changed last.
+
+    ``job_ids`` is None where that cannot be told: the position is of another life of the queue's record, or more jobs
+    have changed than were asked for.
+    """
+
+    position: Position | None
+    job_ids: list[str] | None
+
+
 class Journal(Protocol):
     """Appending and reading. Every method raises ``Unavailable`` when the store cannot be reached or will not write."""
 
@@ -118,6 +130,25 @@ class Journal(Protocol):
 
     async def queues(self) -> list[str]:
         """Queues that had an event, last changed first."""
+        ...
+
+    async def changes(self, queue: str, since: Position | None, limit: int) -> Changes:
+        """The jobs that changed after a position in the queue; None stands before its first event."""
+        ...
+
+    async def read_changed(self, job_id: str, number: int) -> Reading:
+        """A job's record, and as ``missed`` its events with a higher number than this in their queue.
+
+        ``recovered`` says that they are all of them.
+        """
+        ...
+
+    async def positions(self, job_ids: Sequence[str]) -> list[Position | None]:
+        """How far each job is, without its record."""
+        ...
+
+    async def queue_positions(self, queues: Sequence[str]) -> list[Position | None]:
+        """How far each queue is."""
         ...
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
-from jobcast.shared.journal.contract import Appended, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.journal.contract import Appended, Changes, Entry, IndexPage, Key, Life, Reading, continues
 from jobcast.shared.position import Position
 from jobcast.shared.states import JOB_QUEUED, LAW, LIVE, TERMINAL
 
@@ -26,30 +26,38 @@ class _Record:
     epoch: str
     queue: str
     born: int
-    history: deque[Entry]
+    history: deque[tuple[int, Entry]]
+    """Events, each with its number in the queue."""
     seq: int = 0
     attempt: int = 0
     over: int = 0
     state: str = "unknown"
     cancel: str | None = None
     changed: int = 0
+    """The number its last event has in the queue."""
     latest: dict[str, bytes] = field(default_factory=dict)
     writers: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
-class MemoryJournal:
-    """See :class:`~jobcast.shared.journal.contract.Journal`. ``published`` is called with each event's bytes."""
+Published = Callable[[str, str, bytes, bytes], None]
+"""Called with an event's job and queue, and with what their channels carry."""
 
-    def __init__(self, life: Life | None = None, published: Callable[[str, str, bytes], None] | None = None) -> None:
+
+class MemoryJournal:
+    """See :class:`~jobcast.shared.journal.contract.Journal`. ``published`` is called for each event."""
+
+    def __init__(self, life: Life | None = None, published: Published | None = None) -> None:
         self._life = life or Life()
         self._published = published
         self._records: dict[str, _Record] = {}
+        self._queues: dict[str, Position] = {}
+        """Last changed last."""
         self._epochs = itertools.count(1)
-        self._changes = itertools.count(1)
 
     def forget(self) -> None:
         """Lose everything, as a Redis without persistence does when it restarts."""
         self._records.clear()
+        self._queues.clear()
 
     async def append(
         self,
@@ -112,7 +120,8 @@ class MemoryJournal:
             record.writers.clear()
         record.seq += 1
         record.attempt, record.state = event.attempt, event.leads_to
-        record.changed = next(self._changes)
+        place = self._count_in_queue(event.queue)
+        record.changed = place.seq
         payload = b'{"seq":%d,"epoch":"%s",' % (record.seq, record.epoch.encode()) + body
         wire = b'["%s",%s]' % (event.kind.encode(), payload)
         if LAW[event.kind].event_class != "log":
@@ -123,9 +132,15 @@ class MemoryJournal:
             record.over = event.attempt
         if event.terminal or event.kind == JOB_QUEUED:
             record.cancel = None
-        record.history.append(Entry(record.seq, wire))
+        record.history.append((place.seq, Entry(record.seq, wire)))
         if self._published is not None:
-            self._published(event.job_id, event.queue, wire)
+            at = b'{"queuePosition":{"seq":%d,"epoch":"%s"},' % (place.seq, place.epoch.encode())
+            self._published(event.job_id, event.queue, wire, wire.replace(b"{", at, 1))
+
+    def _count_in_queue(self, queue: str) -> Position:
+        last = self._queues.pop(queue, None) or Position(f"m{next(self._epochs)}", 0)
+        place = self._queues[queue] = last._replace(seq=last.seq + 1)
+        return place
 
     async def read(self, job_id: str, since: Position | None = None) -> Reading:
         record = self._records.get(job_id)
@@ -146,7 +161,7 @@ class MemoryJournal:
         if record.cancel is not None:
             fields["cancel"] = record.cancel.encode()
         if since is not None:
-            missed = [entry for entry in record.history if entry.seq > since.seq]
+            missed = [entry for _, entry in record.history if entry.seq > since.seq]
             if continues(since, position, missed):
                 return Reading(position, fields, missed, recovered=True)
         return Reading(position, fields)
@@ -156,7 +171,7 @@ class MemoryJournal:
 
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
         record = self._records.get(job_id)
-        return [] if record is None else list(record.history)[-limit:]
+        return [] if record is None else [entry for _, entry in record.history][-limit:]
 
     async def request_cancel(self, job_id: str, reason: str) -> bool:
         record = self._records.get(job_id)
@@ -186,7 +201,33 @@ class MemoryJournal:
         return IndexPage([job_id for _, job_id in page], str(page[-1][0]) if len(found) > limit else None)
 
     async def queues(self) -> list[str]:
-        latest: dict[str, int] = {}
-        for record in self._records.values():
-            latest[record.queue] = max(record.changed, latest.get(record.queue, 0))
-        return sorted(latest, key=lambda queue: -latest[queue])
+        return list(reversed(self._queues))
+
+    async def changes(self, queue: str, since: Position | None, limit: int) -> Changes:
+        place = self._queues.get(queue)
+        if place is None:
+            return Changes(None, [] if since is None else None)
+        if since is not None and (since.epoch != place.epoch or since.seq > place.seq):
+            return Changes(place, None)
+        last = since.seq if since is not None else 0
+        found = sorted(
+            (record.changed, job_id)
+            for job_id, record in self._records.items()
+            if record.queue == queue and record.changed > last
+        )
+        return Changes(place, [job_id for _, job_id in found] if len(found) <= limit else None)
+
+    async def read_changed(self, job_id: str, number: int) -> Reading:
+        reading, record = await self.read(job_id), self._records.get(job_id)
+        if record is None:
+            return reading
+        missed = [entry for changed, entry in record.history if changed > number]
+        if len(missed) == len(record.history) and (not missed or missed[0].seq > 1):
+            return reading
+        return Reading(reading.position, reading.fields, missed, recovered=True)
+
+    async def positions(self, job_ids: Sequence[str]) -> list[Position | None]:
+        return [reading.position for reading in await self.read_many(job_ids)]
+
+    async def queue_positions(self, queues: Sequence[str]) -> list[Position | None]:
+        return [self._queues.get(queue) for queue in queues]

@@ -10,17 +10,39 @@ from redis.asyncio import Redis
 
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
-from jobcast.shared.journal.contract import Appended, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.journal.contract import Appended, Changes, Entry, IndexPage, Key, Life, Reading, continues
 from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
 from jobcast.shared.redis import unavailable
 from jobcast.shared.states import LAW, LIVE
 
 _SCRIPT: Final = resources.files("jobcast.shared.journal").joinpath("append.lua").read_text("utf-8")
-_CURSOR: Final = re.compile(r"([0-9]{1,15}):([A-Za-z0-9_.:-]{1,128})", re.ASCII)
+_CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 # A script and not a transaction: Redis refuses MULTI, even around reads, while it is out of memory.
 _READ_SINCE: Final = """
 return {redis.call('HGETALL', KEYS[1]), redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+')}
+"""
+_CHANGES: Final = """
+local place = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
+local epoch, last = place[1], tonumber(place[2] or '0')
+if not epoch then return {'', 0, false} end
+local since = tonumber(ARGV[2])
+if (ARGV[1] ~= '' and ARGV[1] ~= epoch) or since > last then return {epoch, last, false} end
+return {epoch, last, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[2], '+inf', 'LIMIT', 0, ARGV[3])}
+"""
+# Backwards and by small steps: of a busy job all that is wanted is mostly the last few.
+_READ_CHANGED: Final = """
+local state, rows, top, oldest = redis.call('HGETALL', KEYS[1]), {}, '+', 0
+while true do
+  local page = redis.call('XREVRANGE', KEYS[2], top, '-', 'COUNT', 16)
+  for _, row in ipairs(page) do
+    if tonumber(row[2][4]) <= tonumber(ARGV[1]) then return {state, rows, 1} end
+    rows[#rows + 1] = row
+    oldest = row[1]
+  end
+  if #page < 16 then return {state, rows, oldest == '1-0' and 1 or 0} end
+  top = '(' .. oldest
+end
 """
 _REQUEST_CANCEL: Final = """
 local state = redis.call('HGET', KEYS[1], 'state')
@@ -48,6 +70,8 @@ class RedisJournal:
         self._life = life or Life()
         self._append = client.register_script(_SCRIPT)
         self._read_since = client.register_script(_READ_SINCE)
+        self._changes = client.register_script(_CHANGES)
+        self._read_changed = client.register_script(_READ_CHANGED)
         self._request_cancel = client.register_script(_REQUEST_CANCEL)
 
     async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
@@ -62,6 +86,7 @@ class RedisJournal:
                     keys.queue_index(event.queue),
                     keys.queues(),
                     keys.queue_live(event.queue),
+                    keys.queue_state(event.queue),
                 ],
                 args=[
                     event.kind,
@@ -137,37 +162,63 @@ class RedisJournal:
                 return [None if answer is None else answer.decode() for answer in await pipe.execute()]
 
     async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None, *, live: bool = False) -> IndexPage:
-        # The cursor is "<ms>:<last id given>". Jobs of one millisecond stand in the order of their ids, so what is
-        # still owed is known by name; a mere count would skip a job for each one that moved to the front meanwhile.
-        after = _read_cursor(cursor)
+        last = _read_cursor(cursor)
         index = self._keys.queue_live(queue) if live else self._keys.queue_index(queue)
         with unavailable():
-            async with self._client.pipeline(transaction=False) as pipe:
-                if after is not None:
-                    pipe.zrevrangebyscore(index, max=after[0], min=after[0], withscores=True)
-                older = "+inf" if after is None else f"({after[0]}"
-                pipe.zrevrangebyscore(index, max=older, min=0, start=0, num=limit + 1, withscores=True)
-                answers = await pipe.execute()
-        found: list[tuple[bytes, float]] = answers[-1]
-        if after is not None:
-            found = [row for row in answers[0] if row[0] < after[1]] + found
-        page = [(member.decode(), int(score)) for member, score in found[:limit]]
-        more = len(found) > limit
-        return IndexPage([job_id for job_id, _ in page], f"{page[-1][1]}:{page[-1][0]}" if more else None)
+            found: list[tuple[bytes, float]] = await self._client.zrevrangebyscore(  # type: ignore[assignment]
+                index, max="+inf" if last is None else f"({last}", min=0, start=0, num=limit + 1, withscores=True
+            )
+        page = found[:limit]
+        return IndexPage([member.decode() for member, _ in page], f"{page[-1][1]:.0f}" if len(found) > limit else None)
 
     async def queues(self) -> list[str]:
         with unavailable():
             found: list[bytes] = await self._client.zrevrange(self._keys.queues(), 0, -1)  # type: ignore[assignment]
         return [name.decode() for name in found]
 
+    async def changes(self, queue: str, since: Position | None, limit: int) -> Changes:
+        keys = [self._keys.queue_state(queue), self._keys.queue_index(queue)]
+        with unavailable():
+            epoch, last, job_ids = await self._changes(
+                keys=keys, args=[since.epoch if since else "", since.seq if since else 0, limit + 1]
+            )
+        if not epoch:
+            return Changes(None, [] if since is None else None)
+        told = job_ids is not None and len(job_ids) <= limit
+        return Changes(Position(epoch.decode(), last), [each.decode() for each in job_ids] if told else None)
 
-def _read_cursor(cursor: str | None) -> tuple[int, bytes] | None:
-    if cursor is None:
-        return None
-    found = _CURSOR.fullmatch(cursor)
-    if found is None:
+    async def read_changed(self, job_id: str, number: int) -> Reading:
+        with unavailable():
+            state, rows, whole = await self._read_changed(
+                keys=[self._keys.state(job_id), self._keys.history(job_id)], args=[number]
+            )
+        reading = _reading(dict(zip(state[::2], state[1::2], strict=True)))
+        if reading.position is None or not whole:
+            return reading
+        missed = [Entry(int(entry_id.partition(b"-")[0]), values[1]) for entry_id, values in reversed(rows)]
+        return Reading(reading.position, reading.fields, missed, recovered=True)
+
+    async def positions(self, job_ids: Sequence[str]) -> list[Position | None]:
+        return await self._positions([self._keys.state(job_id) for job_id in job_ids])
+
+    async def queue_positions(self, queues: Sequence[str]) -> list[Position | None]:
+        return await self._positions([self._keys.queue_state(queue) for queue in queues])
+
+    async def _positions(self, keys: Sequence[str]) -> list[Position | None]:
+        if not keys:
+            return []
+        with unavailable():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hmget(key, "epoch", "seq")
+                answers = await pipe.execute()
+        return [Position(epoch.decode(), int(seq)) if epoch and seq else None for epoch, seq in answers]
+
+
+def _read_cursor(cursor: str | None) -> int | None:
+    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
         raise BadRequest(f"expected a cursor from an earlier page, got {cursor[:64]!r}")
-    return int(found[1]), found[2].encode()
+    return None if cursor is None else int(cursor)
 
 
 def _reading(fields: dict[bytes, bytes]) -> Reading:

@@ -47,8 +47,8 @@ def _in_memory(life: Life | None) -> Kept:
     heard: Heard = []
     keys = Keys()
 
-    def published(job_id: str, queue: str, wire: bytes) -> None:
-        heard.extend([(keys.channel(job_id), wire), (keys.queue_channel(queue), wire)])
+    def published(job_id: str, queue: str, wire: bytes, queue_wire: bytes) -> None:
+        heard.extend([(keys.channel(job_id), wire), (keys.queue_channel(queue), queue_wire)])
 
     def drain() -> Heard:
         taken, heard[:] = list(heard), []

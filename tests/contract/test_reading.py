@@ -152,7 +152,7 @@ async def test_the_last_page_is_told_even_when_it_is_full(journal: Journal) -> N
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "x", "-1", "*", "(5", "1:", ":1", "1:*", "1:a\n", "١٢", "١:a", "9" * 5000, "9" * 30 + ":1", "\r\n", "1 2"],
+    ["", "x", "-1", "*", "(5", "1:", "1:a", "1\n", "١٢", "9" * 5000, "9" * 16, "\r\n", "1 2"],
 )
 async def test_a_cursor_of_no_page_is_refused_by_name(journal: Journal, cursor: str) -> None:
     await journal.append(queued("a"))

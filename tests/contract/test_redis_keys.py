@@ -81,7 +81,8 @@ async def test_the_list_of_a_queue_lives_as_long_as_the_longest_kept_job(
     await bring(journal, long_kept, "active")
     await journal.append(completed(long_kept), ttl=WEEK)
     await journal.append(queued(new_id()))
-    assert int(behind.pttl(Keys().queue_index("films"))) > WEEK - 60_000
+    for key in (Keys().queue_index("films"), Keys().queue_state("films")):
+        assert int(behind.pttl(key)) > WEEK - 60_000
 
 
 async def test_two_prefixes_share_a_redis_without_meeting(server: RedisServer, behind: redis.Redis) -> None:
@@ -98,6 +99,7 @@ async def test_a_job_leaves_two_keys_and_two_entries_in_lists(journal: RedisJour
     await bring(journal, "j", "completed")
     assert sorted(str(key) for key in behind.scan_iter()) == [
         "jobcast:queue:{films}:jobs",
+        "jobcast:queue:{films}:state",
         "jobcast:queues",
         "jobcast:{j}:history",
         "jobcast:{j}:state",
@@ -141,3 +143,14 @@ async def test_an_epoch_is_ten_letters_and_never_the_same(journal: RedisJournal)
     epochs = {answer.position.epoch for answer in answers}
     assert len(epochs) == 50
     assert all(len(epoch) == 10 and epoch.isalnum() and epoch == epoch.lower() for epoch in epochs)
+
+
+async def test_a_list_left_without_its_queues_state_begins_anew(journal: RedisJournal, behind: redis.Redis) -> None:
+    for _ in range(5):
+        await bring(journal, new_id(), "active")
+    behind.delete(Keys().queue_state("films"))
+    job_id = new_id()
+    await journal.append(queued(job_id))
+    for live in (False, True):
+        assert (await journal.jobs("films", live=live)).job_ids == [job_id]
+    assert (await journal.changes("films", None, 1000)).job_ids == [job_id]

@@ -126,7 +126,7 @@ class World:
             except Refused:
                 return
 
-    def _published(self, _job_id: str, _queue: str, wire: bytes) -> None:
+    def _published(self, _job_id: str, _queue: str, wire: bytes, _queue_wire: bytes) -> None:
         message = parse(wire)
         assert message is not None
         assert message.position is not None

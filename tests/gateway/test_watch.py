@@ -22,7 +22,7 @@ class Record:
         self.journal = MemoryJournal(Life(history=history), published=self._published)
         self.messages: list[Message] = []
 
-    def _published(self, _job: str, _queue: str, wire: bytes) -> None:
+    def _published(self, _job: str, _queue: str, wire: bytes, _queue_wire: bytes) -> None:
         message = parse(wire)
         assert message is not None
         self.messages.append(message)

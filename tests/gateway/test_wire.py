@@ -81,7 +81,7 @@ def test_what_is_read_of_an_event_is_what_its_decoder_says(event: Event, seq: in
 @given(event=events())
 def test_what_the_journal_publishes_is_what_a_gateway_reads(event: Event) -> None:
     published: list[bytes] = []
-    journal = MemoryJournal(Life(), published=lambda _job, _queue, wire: published.append(wire))
+    journal = MemoryJournal(Life(), published=lambda _job, _queue, wire, _: published.append(wire))
     appended = now(journal.append(event))
     message = parse(published[0])
     assert message is not None

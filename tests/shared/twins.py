@@ -160,6 +160,20 @@ class Twins(RuleBasedStateMachine):
         numbers = list(range(seq + 1, now.position.seq + 1))
         assert [entry.seq for entry in ours.missed] == [entry.seq for entry in twins.missed] == numbers
 
+    @rule(queue=st.sampled_from(QUEUES[-2:]), seq=st.integers(0, 40), job=st.sampled_from(JOBS))
+    def read_queue_since(self, queue: str, seq: int, job: str) -> None:
+        """The same with a queue: which jobs changed, and what of each was missed."""
+
+        async def since(journal: Journal) -> tuple[Any, ...]:
+            (place,) = await journal.queue_positions([queue])
+            found = await journal.changes(queue, place and Position(place.epoch, seq), 10)
+            reading = await journal.read_changed(job, seq)
+            missed = [entry.seq for entry in reading.missed]
+            return place and place.seq, found.job_ids, reading.recovered, missed
+
+        ours, twins = self._both(since)
+        assert ours == twins
+
     @rule(chance=st.integers(0, 4))
     def forget(self, chance: int) -> None:
         """Redis comes back empty, now and then."""
