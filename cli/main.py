@@ -193,7 +193,7 @@ def submit(  # noqa: PLR0913  one for each option
     "--since",
     type=options.Checked("position", Position.parse),
     metavar="EPOCH-SEQ",
-    help="Go on after this position, as a line of an earlier tail showed it; for one ID.",
+    help="Go on after this position: an event's, or with --queue its queuePosition.",
 )
 @options.with_as_json
 @options.with_patience
@@ -220,8 +220,8 @@ def tail(  # noqa: PLR0913  one for each option
     """
     if bool(job_ids) == bool(queue):
         raise click.UsageError("expected either ids of jobs or --queue QUEUE")
-    if since and len(set(job_ids)) != 1:
-        raise click.UsageError("--since goes with one ID: each job has positions of its own")
+    if since and len(set(job_ids)) > 1:
+        raise click.UsageError("--since goes with one ID or --queue: each job has positions of its own")
     return _follow(options.gateway_url(url), job_ids, queue, since, as_json=as_json, patience=patience)
 
 
@@ -236,7 +236,7 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
 ) -> int:
     from jobcast.cli import screen, tail, watch  # noqa: PLC0415  they take a while
 
-    watched: watch.Watch = watch.QueueWatch(queue) if queue else watch.JobsWatch(job_ids, since)
+    watched: watch.Watch = watch.QueueWatch(queue, since) if queue else watch.JobsWatch(job_ids, since)
     try:
         return asyncio.run(tail.tail(url, watched, screen.choose(as_json=as_json), patience=patience))
     except KeyboardInterrupt:

@@ -4,7 +4,6 @@ Two of a kind: jobs named one by one, and whatever happens in a queue. Both surv
 asked for their opening calls again, and go on from the positions they hold.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
@@ -14,8 +13,6 @@ from jobcast.cli.ledger import Ledger, Taken
 from jobcast.cli.wire import JOB_SNAPSHOT, Call, Message
 from jobcast.shared.position import Position
 
-CATCHING_UP_AT_ONCE: Final = 20
-"""Jobs of a queue subscribed one by one after a loss. A gateway bounds what one client may watch."""
 FINISHED_REMEMBERED: Final = 500
 """Jobs of a queue that are over but still known, so that a late duplicate is not shown again."""
 
@@ -115,45 +112,42 @@ class JobsWatch:
 
 
 class QueueWatch:
-    """Everything that happens in one queue, without an end.
-
-    A queue has no position of its own. After a loss the jobs that were live are caught up with one by one, each
-    from the position held; a job that came and went while there was no connection is not seen.
-    """
+    """Everything that happens in one queue, without an end; after a loss, everything that happened meanwhile."""
 
     over = False
     settled = False
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, since: Position | None = None) -> None:
         self._queue = queue
         self._ledger = Ledger()
-        self._listing = True
-        self._behind: deque[str] = deque()
-        self._catching: dict[str, int | None] = {}
+        self._since = since
 
     def opening(self) -> list[Call]:
         self._ledger.forget_calls()
-        self._behind.clear()
-        self._catching.clear()
-        self._listing = True
-        return [self._ledger.call("subscribe-to-queue", {"queueName": self._queue}, self._granted)]
+        payload: dict[str, Any] = {"queueName": self._queue}
+        if self._since is not None:
+            payload["since"] = self._since._asdict()
+        return [self._ledger.call("subscribe-to-queue", payload, self._granted)]
 
     def take(self, message: Message) -> Taken:
         if message.event == "ack":
             return self._ledger.answer(message.payload)
+        if message.payload.get("queueName") == self._queue:
+            return self._take_place(message)
         job_id = message.payload.get("jobId")
-        if not isinstance(job_id, str) or message.payload.get("queue") != self._queue:
-            return Taken()
-        if self._listing and self._passes_over(job_id, message):
+        place = message.payload.get("queuePosition")
+        if isinstance(place, dict):
+            self._since = follow.position_of(place) or self._since
+        # A job whose record is gone has no queue any more.
+        if not isinstance(job_id, str) or message.payload.get("queue") not in (self._queue, None):
             return Taken()
         verdict = self._ledger.follow(job_id, message)
-        if verdict is Verdict.APPLY:
-            calls = self._caught_up(job_id)
-            self._forget_finished()
-            return Taken(show=(message,), calls=calls)
-        if verdict is Verdict.DROP:
-            return Taken()
-        return Taken(calls=(self._catch_up(job_id, afresh=verdict is Verdict.ASK_AFRESH),))
+        if verdict not in (Verdict.APPLY, Verdict.DROP):
+            # The gateway knows better which of the queue's jobs it has told; this one is met in its midst.
+            del self._ledger.jobs[job_id]
+            verdict = self._ledger.follow(job_id, message)
+        self._forget_finished()
+        return Taken(show=(message,)) if verdict is Verdict.APPLY else Taken()
 
     @property
     def unanswered(self) -> bool:
@@ -163,61 +157,31 @@ class QueueWatch:
         return exits.COMPLETED
 
     def resume(self) -> str:
-        return f"jobcast tail --queue {self._queue}"
+        since = f" --since {self._since}" if self._since else ""
+        return f"jobcast tail --queue {self._queue}{since}"
 
-    def _passes_over(self, job_id: str, message: Message) -> bool:
-        """Whether ``message`` goes past what a job is owed.
-
-        On a new connection the queue's jobs are introduced where they stand now. A job known from before is
-        caught up with from its own position instead, so that what it did in between is shown too.
-        """
-        known = self._ledger.jobs.get(job_id, Followed()).position
-        at = follow.position_of(message.payload)
-        return known is not None and at is not None and at.epoch == known.epoch and at.seq > known.seq
+    def _take_place(self, message: Message) -> Taken:
+        if message.event == "queue-position":
+            self._since = follow.position_of(message.payload)
+        elif message.event == "queue-reset":
+            self._ledger.jobs.clear()
+            self._since = None
+        return Taken()
 
     def _granted(self, payload: dict[str, Any]) -> Taken:
-        self._listing = False
         snapshot = payload.get("snapshot")
         jobs = snapshot.get("jobs") if isinstance(snapshot, dict) else None
-        listed = {found["jobId"]: found for found in jobs or () if isinstance(found, dict) and "jobId" in found}
-        known = self._ledger.jobs
-        fresh = [Message.of(JOB_SNAPSHOT, found) for job_id, found in listed.items() if job_id not in known]
-        self._behind.extend(job_id for job_id, job in known.items() if _is_behind(job, listed.get(job_id)))
-        show = tuple(message for message in fresh if self._applies(message))
-        return Taken(show=show, calls=self._next_behind())
+        if payload.get("recovered") is True:
+            return Taken()
+        # Mostly they came before the answer; where there was no room for all of them, the others are still to come.
+        listed = [Message.of(JOB_SNAPSHOT, found) for found in jobs or () if isinstance(found, dict)]
+        return Taken(show=tuple(message for message in listed if self._is_new(message)))
 
-    def _applies(self, message: Message) -> bool:
-        return self._ledger.follow(message.payload["jobId"], message) is Verdict.APPLY
-
-    def _next_behind(self) -> tuple[Call, ...]:
-        calls = []
-        while self._behind and len(self._catching) < CATCHING_UP_AT_ONCE:
-            job_id = self._behind.popleft()
-            if job_id in self._ledger.jobs:
-                calls.append(self._catch_up(job_id))
-        return tuple(calls)
-
-    def _catch_up(self, job_id: str, *, afresh: bool = False) -> Call:
-        self._catching[job_id] = None
-        return self._ledger.subscribe(job_id, lambda payload: self._caught(job_id, payload), afresh=afresh)
-
-    def _caught(self, job_id: str, payload: dict[str, Any]) -> Taken:
-        snapshot = self._ledger.granted(job_id, payload)
-        if snapshot.get("state") == "unknown":
-            self._ledger.jobs.pop(job_id, None)
-        seq = snapshot.get("seq")
-        self._catching[job_id] = seq if isinstance(seq, int) else 0
-        return Taken(calls=self._caught_up(job_id))
-
-    def _caught_up(self, job_id: str) -> tuple[Call, ...]:
-        """Leave the job's own subscription once the view has reached what its answer spoke of."""
-        target = self._catching.get(job_id)
-        job = self._ledger.jobs.get(job_id)
-        if target is None or (job is not None and job.position is not None and job.position.seq < target):
-            return ()
-        del self._catching[job_id]
-        leave = self._ledger.call("unsubscribe-from-job", {"jobId": job_id}, lambda _: Taken())
-        return leave, *self._next_behind()
+    def _is_new(self, message: Message) -> bool:
+        job_id = message.payload.get("jobId")
+        if not isinstance(job_id, str) or job_id in self._ledger.jobs:
+            return False
+        return self._ledger.follow(job_id, message) is Verdict.APPLY
 
     def _forget_finished(self) -> None:
         if len(self._ledger.jobs) < 2 * FINISHED_REMEMBERED:
@@ -225,11 +189,3 @@ class QueueWatch:
         finished = [job_id for job_id, job in self._ledger.jobs.items() if job.ended]
         for job_id in finished[:-FINISHED_REMEMBERED]:
             del self._ledger.jobs[job_id]
-
-
-def _is_behind(job: Followed, listed: dict[str, Any] | None) -> bool:
-    """A job known from an earlier connection that went on, or is no longer among the live ones."""
-    if listed is None:
-        return job.ended is None
-    at = follow.position_of(listed)
-    return at is not None and job.position is not None and at.epoch == job.position.epoch and at.seq > job.position.seq

@@ -26,6 +26,7 @@ from jobcast.gateway.feed import Feed
 from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
+from jobcast.gateway.positions import PositionCheck
 from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams
@@ -82,6 +83,7 @@ class Gateway:
         self.feed = hub.feed = Feed(
             self._commands, deliver=hub.deliver, lost=self.clients.lost, found=self.clients.found
         )
+        self._positions = PositionCheck(journal, hub, self.feed)
         calls, limits = Calls(queues), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
         self._routes = Routes(journal, queues, metrics, self.feed)
@@ -148,13 +150,17 @@ class Gateway:
         self._sockets.engine.use(self.house.wheel)
         self._sockets.engine.on_turned_away = self.house.turned_away
         async with asyncio.TaskGroup() as group:
-            feed = group.create_task(self.feed.run(), name="feed")
+            tasks = [
+                group.create_task(self.feed.run(), name="feed"),
+                group.create_task(self._positions.run(), name="positions"),
+            ]
             try:
                 yield
             finally:
                 self.stop()
                 await self._sockets.shutdown()
-                feed.cancel()
+                for task in tasks:
+                    task.cancel()
                 await self._commands.aclose()
                 await self._bullmq.aclose()
 

@@ -71,14 +71,17 @@ class Calls:
 
     async def _subscribe_to_queue(self, client: Client, payload: Any) -> Answer:
         queue = check_queue_name(_field(payload, "queueName"))
-        opened = await client.watch_queue(queue)
+        opened = await client.watch_queue(queue, _since(payload))
         _say_success(client, "subscription-success", "queue", queue)
+        at = opened.position
         snapshot = {
             "queueName": queue,
             "counts": await self._queues.counts(queue),
-            "jobs": [plain(each.snapshot) for each in opened],
+            "jobs": [plain(each) for each in opened.live],
+            "epoch": at.epoch if at else None,
+            "seq": at.seq if at else 0,
         }
-        return {"ok": True, "queueName": queue, "snapshot": snapshot, "recovered": False}
+        return {"ok": True, "queueName": queue, "snapshot": snapshot, "recovered": opened.recovered}
 
     async def _unsubscribe_from_queue(self, client: Client, payload: Any) -> Answer:
         queue = check_queue_name(_field(payload, "queueName"))

@@ -4,6 +4,7 @@ import struct
 from typing import Final
 
 from jobcast.gateway.wire import Dialect, Message, parse
+from jobcast.shared.position import Position
 
 PACKET_END: Final = b"\x1e"
 """Ends each polled packet (Engine.IO's record separator). JSON escapes it, so it stands nowhere else."""
@@ -79,15 +80,19 @@ class Block(bytes):
 
 
 class SseBlocks:
-    """``event:``, ``id:`` and ``data:`` (HTML Standard, server-sent events); ``id`` is the position."""
+    """``event:``, ``id:`` and ``data:`` (HTML Standard, server-sent events); ``id`` is the position, in the job."""
 
     def event(self, wire: bytes) -> bytes:
         message = parse(wire)
         assert message is not None, "it is known to be an event"
         return self.encode(message)
 
+    def place(self, message: Message) -> Position | None:
+        return message.position
+
     def encode(self, message: Message) -> bytes:
-        place = b"id: %s\n" % str(message.position).encode() if message.position is not None else b""
+        at = self.place(message)
+        place = b"id: %s\n" % str(at).encode() if at is not None else b""
         block = Block(b"event: %s\n%sdata: %s\n\n" % (message.name.encode(), place, message.payload))
         block.ends_job = message.ends_job
         return block
@@ -99,6 +104,13 @@ class SseBlocks:
         return block
 
 
+class QueueBlocks(SseBlocks):
+    """The same for a queue's stream: ``id`` is the position in the queue."""
+
+    def place(self, message: Message) -> Position | None:
+        return message.queue_position
+
+
 def socketio_prefix(namespace: str) -> bytes:
     """What stands before the JSON of an event: Engine.IO's message type, Socket.IO's event type, the namespace."""
     return b"42" if namespace == "/" else b"42%s," % namespace.encode()
@@ -106,5 +118,16 @@ def socketio_prefix(namespace: str) -> bytes:
 
 PLAIN: Final[Dialect] = PlainFrames()
 SSE: Final[Dialect] = SseBlocks()
+SSE_OF_QUEUE: Final[Dialect] = QueueBlocks()
 
-__all__ = ["PACKET_END", "PLAIN", "SSE", "Block", "SocketIoFrames", "SocketIoPackets", "frame", "text_frame"]
+__all__ = [
+    "PACKET_END",
+    "PLAIN",
+    "SSE",
+    "SSE_OF_QUEUE",
+    "Block",
+    "SocketIoFrames",
+    "SocketIoPackets",
+    "frame",
+    "text_frame",
+]

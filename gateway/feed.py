@@ -58,6 +58,8 @@ class Feed:
         self._asked: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._commands: list[tuple[bytes, bytes]] = []
         self._under_way = 0
+        self._pings: deque[asyncio.Future[None] | None] = deque()
+        """Who waits for the answer to each ping that is under way."""
         self._kick = asyncio.Event()
         self.status: Status = "stale"
         self.losses = 0
@@ -85,6 +87,23 @@ class Feed:
         if (waiter := self._waiters.pop(channel, None)) is not None:
             waiter.cancel()
         self._command(b"UNSUBSCRIBE", channel)
+
+    async def barrier(self) -> None:
+        """Return once everything has been delivered that was published before this was called.
+
+        Raises:
+            Unavailable: the feed is away or was lost meanwhile.
+        """
+        subscriber = self._subscriber
+        if subscriber is None:
+            raise Unavailable("the event feed from Redis is away; try again")
+        answered = asyncio.get_running_loop().create_future()
+        self._ping(subscriber, answered)
+        await answered
+
+    def _ping(self, subscriber: Subscriber, answered: "asyncio.Future[None] | None" = None) -> None:
+        self._pings.append(answered)
+        subscriber.send(b"PING")
 
     def _expire(self) -> None:
         """One timer for all who wait: they come in the order of their deadlines."""
@@ -149,6 +168,9 @@ class Feed:
                 raise FeedLost(f"Redis refused the subscription: {response}") from response
 
     def _pong(self) -> None:
+        answered = self._pings.popleft() if self._pings else None
+        if answered is not None and not answered.done():
+            answered.set_result(None)
         if self.status == "catching-up" and not self._unconfirmed.total() and not self._commands:
             self.status = "alive"
             self._found()
@@ -194,7 +216,7 @@ class Feed:
                 subscriber.send(verb, *(channel for _, channel in neighbours[:run]))
             if self.status == "catching-up" and not self._commands:
                 # Answered after every confirmation before it: then all that is wanted is followed.
-                subscriber.send(b"PING")
+                self._ping(subscriber)
 
     async def _probe(self, subscriber: Subscriber) -> None:
         # Counted, not timed: while this process stood still (a suspended machine, a debugger) nothing was asked, and a
@@ -207,12 +229,16 @@ class Feed:
             if unanswered == MOST_UNANSWERED:
                 raise FeedLost(f"no answer from Redis to {MOST_UNANSWERED} probes, one every {PROBE_EVERY} s")
             unanswered += 1
-            subscriber.send(b"PING")
+            self._ping(subscriber)
 
     def _close(self) -> None:
         self._subscriber = None
         was, self.status = self.status, "stale"
         self.losses += 1
         self._commands.clear()
+        for answered in self._pings:
+            if answered is not None and not answered.done():
+                answered.set_exception(Unavailable("the event feed from Redis was lost; try again"))
+        self._pings.clear()
         if was == "alive":
             self._lost()

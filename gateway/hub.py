@@ -95,6 +95,31 @@ class Hub:
         for topic in tuple(self._topics.values()):
             topic.suspect()
 
+    def verify_job(self, job_id: str, position: Position) -> bool:
+        """All events of the job up to there have come: False when one of them was not heard of; it is read then."""
+        return self._verify(self.keys.channel(job_id), position)
+
+    def verify_queue(self, queue: str, position: Position) -> bool:
+        """The same with a queue."""
+        return self._verify(self.keys.queue_channel(queue), position)
+
+    def _verify(self, channel: str, position: Position) -> bool:
+        topic = self._topics.get(channel.encode())
+        return topic is None or topic.verify(position)
+
+    def is_watched(self, job_id: str) -> bool:
+        """Whether somebody watches the job by itself."""
+        return self.keys.channel(job_id).encode() in self._topics
+
+    def watched_jobs(self) -> list[str]:
+        """All such jobs."""
+        return [topic.job_id for topic in self._topics.values() if topic.job_id is not None]
+
+    @property
+    def watches_jobs(self) -> bool:
+        """Whether there is one."""
+        return any(topic.job_id is not None for topic in self._topics.values())
+
     async def _join(self, channel: bytes, job_id: str | None, sink: Sink) -> None:
         topic = self._topics.get(channel)
         if topic is None:

@@ -54,6 +54,9 @@ class Metrics:
         self.slow = Counter("jobcast_slow_closed", "Clients closed as slow", registry=registry)
         self.quarantined = Counter("jobcast_quarantined", "Published bytes that are no event", registry=registry)
         self.sink_errors = Counter("jobcast_sink_errors", "Watchers that failed on an event", registry=registry)
+        self.silent_gaps = Counter(
+            "jobcast_silent_gaps", "Jobs and queues of which the feed lost events without a word", registry=registry
+        )
         self.refused = Counter("jobcast_calls_refused", "Calls refused, by error code", ["code"], registry=registry)
         self.turned_away = Counter(
             "jobcast_connections_closed",

@@ -10,12 +10,13 @@ from starlette.responses import Response, StreamingResponse
 
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.client import Client
-from jobcast.gateway.dialects import PLAIN, SSE, Block
+from jobcast.gateway.dialects import PLAIN, SSE, SSE_OF_QUEUE, Block
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine.inbox import Inbox
 from jobcast.gateway.engine.longpoll import STOPPING
 from jobcast.gateway.engine.websocket import WebSocketConnection
 from jobcast.gateway.outlet import PullOutlet
+from jobcast.gateway.wire import Dialect
 from jobcast.shared.errors import BadRequest, JobcastError, Unavailable
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.position import Position
@@ -38,12 +39,11 @@ class Streams:
     async def job_events(self, request: Request) -> Response:
         """``GET /api/v1/jobs/{id}/events``: the job from its snapshot or from ``Last-Event-ID`` on."""
         job_id = check_job_id(request.path_params["job_id"])
-        last = request.headers.get("last-event-id") or request.query_params.get("lastEventId")
-        since = Position.parse(last) if last else None
+        since = _since(request)
         until_done = _until_done(request)
         if request.method == "HEAD":
             return Response(headers=_STREAM, media_type=_EVENTS)
-        client, outlet = self._open()
+        client, outlet = self._open(SSE)
         try:
             opened = await client.watch_job(job_id, since)
         except BaseException:
@@ -54,23 +54,24 @@ class Streams:
         return _event_stream(_events(client, outlet, self._heartbeat, until_done))
 
     async def queue_events(self, request: Request) -> Response:
-        """``GET /api/v1/queues/{name}/events``: every job of the queue, first those that are live now."""
+        """``GET /api/v1/queues/{name}/events``: every job of the queue from ``Last-Event-ID`` on, or those live now."""
         queue = check_queue_name(request.path_params["queue"])
         if "until" in request.query_params:
             raise BadRequest("a queue is never done: until goes with the events of a job")
+        since = _since(request)
         if request.method == "HEAD":
             return Response(headers=_STREAM, media_type=_EVENTS)
-        client, outlet = self._open()
+        client, outlet = self._open(SSE_OF_QUEUE)
         try:
-            await client.watch_queue(queue)
+            await client.watch_queue(queue, since)
         except BaseException:
             client.close("refused")
             raise
         return _event_stream(_events(client, outlet, self._heartbeat, until_done=False))
 
-    def _open(self) -> tuple[Client, PullOutlet]:
+    def _open(self, dialect: Dialect) -> tuple[Client, PullOutlet]:
         outlet = PullOutlet(lambda: client.close("slow"))
-        client = self._clients.open("sse", outlet, SSE, lambda *_: outlet.end())
+        client = self._clients.open("sse", outlet, dialect, lambda *_: outlet.end())
         return client, outlet
 
 
@@ -151,6 +152,11 @@ def _decode_call(text: str | bytes) -> tuple[str, Any, object]:
     if not (call_id is None or (isinstance(call_id, int | str) and len(str(call_id)) <= 64)):
         raise BadRequest("expected the call's id, its third element, as a number or a short text")
     return name, payload, call_id
+
+
+def _since(request: Request) -> Position | None:
+    last = request.headers.get("last-event-id") or request.query_params.get("lastEventId")
+    return Position.parse(last) if last else None
 
 
 def _until_done(request: Request) -> bool:

@@ -24,6 +24,10 @@ class Sink(Protocol):
     def suspect(self) -> None:
         """Events may have been lost: what was sent last must be compared with the record."""
 
+    def verify(self, position: Position) -> bool:
+        """All events up to this position have come: False if one of them was not heard of, which then is read."""
+        ...
+
 
 class Topic:
     """``job_id`` is None for a queue's channel; ``ready`` ends when Redis has confirmed that it is followed."""
@@ -72,6 +76,14 @@ class Topic:
         for sink in tuple(self._sinks):
             sink.suspect()
 
+    def verify(self, position: Position) -> bool:
+        """The record holds an event of this position, and all up to it have come: False when one was not heard of."""
+        if self._lane.members and position.is_news(self._lane.last):
+            self._part()
+        # Each must look, whatever another says.
+        heard = [sink.verify(position) for sink in tuple(self._sinks)]
+        return all(heard)
+
     def deliver(self, wires: Sequence[bytes]) -> None:
         """Hand on what was published on this channel, in order."""
         if not self._sinks and self._lane.members and self._lane.take(wires):
@@ -92,11 +104,14 @@ class Topic:
         messages: list[Message] = []
         for wire in wires:
             message = parse(wire)
-            if message is not None and (self.job_id is None or self.job_id == message.job_id):
+            if message is not None and self._is_here(message):
                 messages.append(message)
             else:
                 self._keep_out(message)
         return messages
+
+    def _is_here(self, message: Message) -> bool:
+        return message.queue_position is not None if self.job_id is None else message.job_id == self.job_id
 
     def _keep_out(self, message: Message | None) -> None:
         self._metrics.quarantined.inc()

@@ -46,7 +46,18 @@ class Watch:
     :meth:`opened` again.
     """
 
-    __slots__ = ("_again", "_classic", "_conflate", "_held", "_introduced", "abandoned", "job_id", "last", "phase")
+    __slots__ = (
+        "_again",
+        "_classic",
+        "_conflate",
+        "_due",
+        "_held",
+        "_introduced",
+        "abandoned",
+        "job_id",
+        "last",
+        "phase",
+    )
 
     def __init__(self, job_id: str, since: Position | None = None) -> None:
         self.job_id = job_id
@@ -56,9 +67,9 @@ class Watch:
         """Nobody watches any more: a reading still under way is for nobody."""
         self._held: list[Message] = []
         self._again = False
+        self._due: Position | None = None
+        """An event that was recorded while a reading was under way: it must be among what came of it."""
         self._introduced = since is not None
-        # The classic front ends know four events, no snapshot and no position: every snapshot is told them by the
-        # latest event once more, or they would never learn that the job ended in a moment nobody could replay.
         self._classic = since is None
         self._conflate = False
 
@@ -108,11 +119,16 @@ class Watch:
             start = self.last
             events = self._missed(reading)
         elif reading.position is not None or self.last is not None or not self._introduced:
-            introduction = self._introduction(reading, snapshot)
+            # The classic front ends know four events, no snapshot and no position: every snapshot is told them by the
+            # latest event once more, or they would never learn that the job ended in a moment nobody could replay.
+            introduction = introduce(self.job_id, reading, snapshot, self.last, latest=self._classic)
         self.last, self._introduced, self._conflate = reading.position, True, False
         held, self._held = self._held, []
         self.phase = "behind" if self._again else "live"
         events.extend(sent for message in held if (sent := self.live(message)) is not None)
+        due, self._due = self._due, None
+        if due is not None:
+            self.verify(due)
         return Opened(snapshot, reading.recovered, introduction, start, events)
 
     def lag(self, last: Position | None) -> None:
@@ -130,6 +146,18 @@ class Watch:
         # A reading that is under way may have been taken before what was lost.
         self._again = self.phase == "reading"
 
+    def verify(self, position: Position) -> bool:
+        """The record holds an event of this position, and all up to it have come: False when it was not heard of.
+
+        Whoever did not hear of it reads.
+        """
+        if self.phase == "reading":
+            self._due = position
+        elif self.phase == "live" and position.is_news(self.last):
+            self.phase = "behind"
+            return False
+        return True
+
     def _hold(self, message: Message) -> None:
         if len(self._held) < MOST_HELD and not self._again:
             self._held.append(message)
@@ -141,13 +169,17 @@ class Watch:
         messages = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]
         return conflated(messages) if self._conflate else messages
 
-    def _introduction(self, reading: Reading, snapshot: Snapshot) -> list[Message]:
-        wire = _encode([JOB_SNAPSHOT, snapshot])
-        messages = [Message(JOB_SNAPSHOT, wire, self.job_id, reading.position, snapshot.state in TERMINAL)]
-        latest = latest_event(reading) if self._classic else None
-        if latest is not None and latest.position is not None and latest.position.is_news(self.last):
-            messages.append(latest)
-        return messages
+
+def introduce(
+    job_id: str, reading: Reading, snapshot: Snapshot, last: Position | None = None, *, latest: bool = True
+) -> list[Message]:
+    """A snapshot, and with ``latest`` the job's latest event once more if it is news to who was told up to ``last``."""
+    wire = _encode([JOB_SNAPSHOT, snapshot])
+    messages = [Message(JOB_SNAPSHOT, wire, job_id, reading.position, snapshot.state in TERMINAL)]
+    found = latest_event(reading) if latest else None
+    if found is not None and found.position is not None and found.position.is_news(last):
+        messages.append(found)
+    return messages
 
 
 def conflated(messages: Iterable[Message]) -> list[Message]:

@@ -1,7 +1,8 @@
 """A published event, read as far as a gateway needs: its name, its place, its job. No JSON is parsed.
 
 The journal writes ``["<name>",{"seq":<n>,"epoch":"<e>","jobId":"<id>",...}]`` with these fields first and in this
-order, so their place in the bytes is known. What does not begin so is no event of ours.
+order, so their place in the bytes is known; on a queue's channel the event's place in the queue stands before them:
+``"queuePosition":{"seq":<n>,"epoch":"<e>"}``. What does not begin so is no event of ours.
 """
 
 import re
@@ -15,7 +16,9 @@ from jobcast.shared.position import Position
 from jobcast.shared.states import JOB_CANCELLED, JOB_COMPLETED, JOB_FAILED, JOB_LOG, JOB_PROGRESS, LAW, EventClass
 
 _match: Final = re.compile(
-    rb'\["(job-[a-z-]{1,40})",\{"seq":([1-9][0-9]{0,14}),"epoch":"([0-9a-z]{1,32})","jobId":"([A-Za-z0-9_.:-]{1,128})"'
+    rb'\["(job-[a-z-]{1,40})",\{'
+    rb'(?:"queuePosition":\{"seq":([1-9][0-9]{0,14}),"epoch":"([0-9a-z]{1,32})"\},)?'
+    rb'"seq":([1-9][0-9]{0,14}),"epoch":"([0-9a-z]{1,32})","jobId":"([A-Za-z0-9_.:-]{1,128})"'
 ).match
 _CLASSES: Final[dict[str, EventClass]] = {JOB_PROGRESS: "progress", JOB_LOG: "log"}
 _FAILED: Final = JOB_FAILED.encode()
@@ -46,7 +49,8 @@ class Dialect(Protocol):
 class Message(msgspec.Struct, eq=False, gc=False):
     """Something to be sent to a client: ``wire`` is ``[name, payload]`` in JSON; ``position`` is None for no event.
 
-    ``ends_job``: the job is over with this, or the snapshot shows one that is.
+    ``ends_job``: the job is over with this, or the snapshot shows one that is. ``queue_position``: who watches the
+    queue and was sent this has been sent all that stands before it there.
     """
 
     # A struct of msgspec because one is made for every event: a class of Python's own takes four times as long.
@@ -55,6 +59,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
     job_id: str
     position: Position | None = None
     ends_job: bool = False
+    queue_position: Position | None = None
     frames: dict[Dialect, bytes] | None = None
 
     def __repr__(self) -> str:
@@ -85,11 +90,12 @@ def parse(wire: bytes) -> Message | None:
     found = _match(wire)
     if found is None or not _is_whole(wire):
         return None
-    name, seq, epoch, job_id = found.groups()
+    name, queue_seq, queue_epoch, seq, epoch, job_id = found.groups()
     # A quote within a text is escaped, so the words cannot be faked by one.
     ends = name in _ENDS and (name != _FAILED or b'"final":true' in wire)
     position = _position((epoch.decode(), int(seq)))
-    return Message(_NAMES.get(name) or name.decode(), wire, job_id.decode(), position, ends)
+    place = None if queue_seq is None else _position((queue_epoch.decode(), int(queue_seq)))
+    return Message(_NAMES.get(name) or name.decode(), wire, job_id.decode(), position, ends, place)
 
 
 def signature(epoch: str, job_id: str) -> bytes:
@@ -136,6 +142,15 @@ def _is_text(wire: bytes) -> bool:
 
 def with_skipped(message: Message, skipped: int) -> Message:
     """The same event, saying that it replaces the ``skipped`` ones before it."""
+    return _with(message, b'"skipped":%d,' % skipped, message.queue_position)
+
+
+def placed(message: Message, place: Position) -> Message:
+    """The same, read from a job's record, with a place in its queue."""
+    return _with(message, b'"queuePosition":{"seq":%d,"epoch":"%b"},' % (place.seq, place.epoch.encode()), place)
+
+
+def _with(message: Message, field: bytes, place: Position | None) -> Message:
     start = len(message.name) + 5
-    wire = b'%s"skipped":%d,%s' % (message.wire[:start], skipped, message.wire[start:])
-    return Message(message.name, wire, message.job_id, message.position, message.ends_job)
+    wire = b"%b%b%b" % (message.wire[:start], field, message.wire[start:])
+    return Message(message.name, wire, message.job_id, message.position, message.ends_job, place)

@@ -81,12 +81,13 @@ class IndexPage:
 class Changes:
     """What happened in a queue after a position, up to ``position``: the jobs, last changed last.
 
-    ``job_ids`` is None where that cannot be told: the position is of another life of the queue's record, or more jobs
-    have changed than were asked for.
+    ``continued`` is False when the position is of another life of the queue's record: then all jobs of this one have
+    changed. ``job_ids`` is None when more have than were asked for.
     """
 
     position: Position | None
     job_ids: list[str] | None
+    continued: bool
 
 
 class Journal(Protocol):
@@ -136,8 +137,8 @@ class Journal(Protocol):
         """The jobs that changed after a position in the queue; None stands before its first event."""
         ...
 
-    async def read_changed(self, job_id: str, number: int) -> Reading:
-        """A job's record, and as ``missed`` its events with a higher number than this in their queue.
+    async def read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
+        """A job's record, and as ``missed`` its events after a position in the queue.
 
         ``recovered`` says that they are all of them.
         """

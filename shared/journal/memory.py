@@ -53,6 +53,7 @@ class MemoryJournal:
         self._queues: dict[str, Position] = {}
         """Last changed last."""
         self._epochs = itertools.count(1)
+        self._queue_epochs = itertools.count(1)
 
     def forget(self) -> None:
         """Lose everything, as a Redis without persistence does when it restarts."""
@@ -138,7 +139,7 @@ class MemoryJournal:
             self._published(event.job_id, event.queue, wire, wire.replace(b"{", at, 1))
 
     def _count_in_queue(self, queue: str) -> Position:
-        last = self._queues.pop(queue, None) or Position(f"m{next(self._epochs)}", 0)
+        last = self._queues.pop(queue, None) or Position(f"q{next(self._queue_epochs)}", 0)
         place = self._queues[queue] = last._replace(seq=last.seq + 1)
         return place
 
@@ -206,22 +207,21 @@ class MemoryJournal:
     async def changes(self, queue: str, since: Position | None, limit: int) -> Changes:
         place = self._queues.get(queue)
         if place is None:
-            return Changes(None, [] if since is None else None)
-        if since is not None and (since.epoch != place.epoch or since.seq > place.seq):
-            return Changes(place, None)
-        last = since.seq if since is not None else 0
+            return Changes(None, [], since is None)
+        continued = since is None or (since.epoch == place.epoch and since.seq <= place.seq)
+        last = since.seq if since is not None and continued else 0
         found = sorted(
             (record.changed, job_id)
             for job_id, record in self._records.items()
             if record.queue == queue and record.changed > last
         )
-        return Changes(place, [job_id for _, job_id in found] if len(found) <= limit else None)
+        return Changes(place, [job_id for _, job_id in found] if len(found) <= limit else None, continued)
 
-    async def read_changed(self, job_id: str, number: int) -> Reading:
-        reading, record = await self.read(job_id), self._records.get(job_id)
-        if record is None:
+    async def read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
+        reading, record, place = await self.read(job_id), self._records.get(job_id), self._queues.get(queue)
+        if record is None or place is None or place.epoch != since.epoch:
             return reading
-        missed = [entry for changed, entry in record.history if changed > number]
+        missed = [entry for changed, entry in record.history if changed > since.seq]
         if len(missed) == len(record.history) and (not missed or missed[0].seq > 1):
             return reading
         return Reading(reading.position, reading.fields, missed, recovered=True)
@@ -230,4 +230,8 @@ class MemoryJournal:
         return [reading.position for reading in await self.read_many(job_ids)]
 
     async def queue_positions(self, queues: Sequence[str]) -> list[Position | None]:
-        return [self._queues.get(queue) for queue in queues]
+        return [self.place(queue) for queue in queues]
+
+    def place(self, queue: str) -> Position | None:
+        """How far the queue is."""
+        return self._queues.get(queue)

@@ -25,18 +25,19 @@ return {redis.call('HGETALL', KEYS[1]), redis.call('XRANGE', KEYS[2], '(' .. ARG
 _CHANGES: Final = """
 local place = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
 local epoch, last = place[1], tonumber(place[2] or '0')
-if not epoch then return {'', 0, false} end
-local since = tonumber(ARGV[2])
-if (ARGV[1] ~= '' and ARGV[1] ~= epoch) or since > last then return {epoch, last, false} end
-return {epoch, last, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[2], '+inf', 'LIMIT', 0, ARGV[3])}
+if not epoch then return {'', 0, 0, {}} end
+local since, continued = tonumber(ARGV[2]), 1
+if ARGV[1] ~= '' and (ARGV[1] ~= epoch or since > last) then since, continued = 0, 0 end
+return {epoch, last, continued, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. since, '+inf', 'LIMIT', 0, ARGV[3])}
 """
 # Backwards and by small steps: of a busy job all that is wanted is mostly the last few.
 _READ_CHANGED: Final = """
 local state, rows, top, oldest = redis.call('HGETALL', KEYS[1]), {}, '+', 0
+if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then return {state, rows, 0} end
 while true do
   local page = redis.call('XREVRANGE', KEYS[2], top, '-', 'COUNT', 16)
   for _, row in ipairs(page) do
-    if tonumber(row[2][4]) <= tonumber(ARGV[1]) then return {state, rows, 1} end
+    if tonumber(row[2][4]) <= tonumber(ARGV[2]) then return {state, rows, 1} end
     rows[#rows + 1] = row
     oldest = row[1]
   end
@@ -179,18 +180,19 @@ class RedisJournal:
     async def changes(self, queue: str, since: Position | None, limit: int) -> Changes:
         keys = [self._keys.queue_state(queue), self._keys.queue_index(queue)]
         with unavailable():
-            epoch, last, job_ids = await self._changes(
+            epoch, last, continued, job_ids = await self._changes(
                 keys=keys, args=[since.epoch if since else "", since.seq if since else 0, limit + 1]
             )
         if not epoch:
-            return Changes(None, [] if since is None else None)
-        told = job_ids is not None and len(job_ids) <= limit
-        return Changes(Position(epoch.decode(), last), [each.decode() for each in job_ids] if told else None)
+            return Changes(None, [], since is None)
+        told = [each.decode() for each in job_ids] if len(job_ids) <= limit else None
+        return Changes(Position(epoch.decode(), last), told, bool(continued))
 
-    async def read_changed(self, job_id: str, number: int) -> Reading:
+    async def read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
+        keys = self._keys
         with unavailable():
             state, rows, whole = await self._read_changed(
-                keys=[self._keys.state(job_id), self._keys.history(job_id)], args=[number]
+                keys=[keys.state(job_id), keys.history(job_id), keys.queue_state(queue)], args=[since.epoch, since.seq]
             )
         reading = _reading(dict(zip(state[::2], state[1::2], strict=True)))
         if reading.position is None or not whole:

@@ -32,7 +32,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         (["tail", "x" * 129], "expected a job id"),
         (["tail", "--queue", "*"], "expected a queue name"),
         (["tail", "1", "--since", "7"], "expected a position like k3v9-7"),
-        (["tail", "1", "2", "--since", "a-7"], "--since goes with one ID"),
+        (["tail", "1", "2", "--since", "a-7"], "--since goes with one ID or --queue"),
         (["tail", "1", "--url", "ftp://x"], "expected the gateway's address"),
         (["tail", "1", "--url", "http://x:port"], "expected the gateway's address"),
         (["submit", "q"], "Missing argument"),

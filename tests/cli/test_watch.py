@@ -6,7 +6,7 @@ import pytest
 
 from jobcast.cli.exits import CANCELLED, COMPLETED, FAILED, Rejected
 from jobcast.cli.ledger import Taken
-from jobcast.cli.watch import CATCHING_UP_AT_ONCE, JobsWatch, QueueWatch, Watch
+from jobcast.cli.watch import JobsWatch, QueueWatch, Watch
 from jobcast.cli.wire import Call, Message
 from jobcast.shared.position import Position
 
@@ -90,68 +90,79 @@ def test_answers_to_calls_of_another_connection_are_nobodys() -> None:
     assert watch.unanswered
 
 
-def queue_at(positions: dict[str, int]) -> QueueWatch:
+def place(seq: int) -> dict[str, Any]:
+    return {"epoch": "z", "seq": seq}
+
+
+def queue_at(seq: int, **jobs: int) -> QueueWatch:
+    """A watch that was told of these jobs and of the queue up to ``seq``."""
     watch = QueueWatch("q")
     (call,) = watch.opening()
-    for job_id, seq in positions.items():
-        watch.take(Message.of("job-snapshot", snapshot(job_id, seq)))
-        watch.take(event("job-progress", job_id, seq))
-    watch.take(Message.of("ack", {"id": call.number, "ok": True, "snapshot": {"jobs": []}}))
-    for answered in range(call.number + 1, call.number + 50):
-        watch.take(Message.of("ack", {"id": answered, "ok": True, "snapshot": {}}))
+    assert call.payload == {"queueName": "q"}
+    for job_id, at in jobs.items():
+        watch.take(Message.of("job-snapshot", snapshot(job_id, at)))
+    watch.take(Message.of("queue-position", {"queueName": "q", **place(seq)}))
+    grant(watch, call, {"jobs": [snapshot(job_id, at) for job_id, at in jobs.items()]})
     return watch
 
 
-def reopen(watch: QueueWatch, *jobs: dict[str, Any]) -> Taken:
+def test_jobs_that_came_with_the_answer_alone_are_shown_and_the_others_once() -> None:
+    watch = QueueWatch("q")
     (call,) = watch.opening()
-    for job in jobs:
-        assert not watch.take(Message.of("job-snapshot", job)).calls
-    return watch.take(Message.of("ack", {"id": call.number, "ok": True, "snapshot": {"jobs": list(jobs)}}))
+    assert kinds(watch.take(Message.of("job-snapshot", snapshot("1", 4)))) == ["job-snapshot"]
+    taken = grant(watch, call, {"jobs": [snapshot("1", 4), snapshot("2", 7)]})
+    assert [message.payload["jobId"] for message in taken.show] == ["2"]
 
 
-def test_a_job_of_a_queue_that_went_on_without_us_is_caught_up_with() -> None:
-    watch = queue_at({"1": 4})
-    taken = reopen(watch, snapshot("1", 7))
-    (call,) = taken.calls
-    assert call.payload == {"jobId": "1", "since": {"epoch": "a", "seq": 4}}
-    assert [kinds(watch.take(event("job-log", "1", seq))) for seq in (5, 6, 7)] == [["job-log"]] * 3
-    (leave,) = grant(watch, call, snapshot("1", 7), recovered=True).calls
-    assert leave.event == "unsubscribe-from-job"
+def test_a_queue_goes_on_from_the_last_place_it_was_told() -> None:
+    watch = queue_at(5, a=4)
+    assert kinds(watch.take(event("job-progress", "a", 5, queuePosition=place(6)))) == ["job-progress"]
+    assert watch.resume() == "jobcast tail --queue q --since z-6"
+    (call,) = watch.opening()
+    assert call.payload == {"queueName": "q", "since": place(6)}
+    assert kinds(watch.take(event("job-progress", "a", 5, queuePosition=place(6)))) == []
+    assert kinds(watch.take(event("job-completed", "a", 6, queuePosition=place(6)))) == ["job-completed"]
+    # What was told is known; those of the jobs that are live now are not begun anew.
+    assert grant(watch, call, {"jobs": [snapshot("b", 9)]}, recovered=True) == Taken()
+    watch.take(Message.of("queue-position", {"queueName": "q", **place(9)}))
+    assert watch.resume() == "jobcast tail --queue q --since z-9"
 
 
-def test_a_job_of_a_queue_that_ended_without_us_is_caught_up_with() -> None:
-    watch = queue_at({"1": 4})
-    (call,) = reopen(watch).calls
-    assert kinds(watch.take(event("job-completed", "1", 5))) == ["job-completed"]
-    (leave,) = grant(watch, call, snapshot("1", 5, "completed"), recovered=True).calls
-    assert leave.event == "unsubscribe-from-job"
+def test_the_queue_may_be_gone_on_with_from_an_earlier_tail() -> None:
+    (call,) = QueueWatch("q", Position("z", 3)).opening()
+    assert call.payload == {"queueName": "q", "since": place(3)}
 
 
-def test_a_job_of_a_queue_that_did_nothing_is_left_alone() -> None:
-    assert reopen(queue_at({"1": 4}), snapshot("1", 4)).calls == ()
+def test_a_queue_that_begins_anew_forgets_what_was_known() -> None:
+    watch = queue_at(5, a=4)
+    watch.take(Message.of("queue-reset", {"queueName": "q"}))
+    assert watch.resume() == "jobcast tail --queue q"
+    assert kinds(watch.take(Message.of("job-snapshot", snapshot("a", 4)))) == ["job-snapshot"]
 
 
-def test_a_queue_catches_up_with_a_few_at_a_time() -> None:
-    watch = queue_at({f"j{n}": 4 for n in range(50)})
-    calls = list(reopen(watch).calls)
-    assert len(calls) == CATCHING_UP_AT_ONCE
-    asked = []
-    while calls:
-        call = calls.pop(0)
-        if call.event == "subscribe-to-job":
-            asked.append(call.payload["jobId"])
-            calls += grant(watch, call, snapshot(call.payload["jobId"], 4), recovered=True).calls
-    assert sorted(asked) == sorted(f"j{n}" for n in range(50))
+def test_a_job_whose_record_is_gone_is_shown_as_unknown() -> None:
+    watch = queue_at(5, a=4)
+    gone = {"jobId": "a", "queue": None, "epoch": None, "seq": 0, "state": "unknown", "recovered": False}
+    assert kinds(watch.take(Message.of("job-snapshot", gone))) == ["job-snapshot"]
+
+
+def test_another_queue_is_nobodys() -> None:
+    watch = queue_at(5)
+    assert watch.take(Message.of("queue-position", {"queueName": "p", **place(9)})) == Taken()
+    assert watch.take(event("job-progress", "b", 1, queue="p")) == Taken()
+    assert watch.resume() == "jobcast tail --queue q --since z-5"
 
 
 def test_a_queue_meets_a_job_in_its_midst() -> None:
-    watch = queue_at({})
+    watch = queue_at(5)
     assert kinds(watch.take(event("job-progress", "9", 14))) == ["job-progress"]
     assert kinds(watch.take(event("job-progress", "9", 14))) == []
+    # Forgotten by the gateway and told again from a later place: shown rather than asked for.
+    assert kinds(watch.take(event("job-progress", "9", 20))) == ["job-progress"]
 
 
 def test_jobs_of_a_queue_that_are_over_are_forgotten() -> None:
-    watch = queue_at({})
+    watch = queue_at(5)
     for number in range(5000):
         watch.take(event("job-completed", f"j{number}", 3))
     assert len(watch._ledger.jobs) <= 1000

@@ -3,7 +3,7 @@
 import asyncio
 
 from jobcast.shared.journal import Journal, Life
-from jobcast.shared.journal.contract import Reading
+from jobcast.shared.journal.contract import Changes, Reading
 from jobcast.shared.position import Position
 from tests.contract.conftest import Kept, OpenJournal
 from tests.contract.jobs import NOW, bring, completed, log, new_id, progress, queued, started
@@ -15,6 +15,10 @@ async def place(journal: Journal, queue: str = "films") -> Position:
     (found,) = await journal.queue_positions([queue])
     assert found is not None
     return found
+
+
+def after(place: Position, events: int) -> Position:
+    return place._replace(seq=place.seq + events)
 
 
 def numbers(reading: Reading) -> tuple[bool, list[int]]:
@@ -69,50 +73,52 @@ async def test_more_changes_than_asked_for_are_not_told_in_part(journal: Journal
     assert (await journal.changes("films", None, 2)).job_ids is None
 
 
-async def test_a_position_of_another_life_or_of_the_future_tells_nothing(kept: Kept) -> None:
+async def test_after_a_position_of_another_life_all_has_changed(kept: Kept) -> None:
     await bring(kept.journal, new_id(), "completed")
     since = await place(kept.journal)
-    assert (await kept.journal.changes("films", since._replace(seq=since.seq + 1), MANY)).job_ids is None
+    assert (await kept.journal.changes("films", since, MANY)).continued
+    assert not (await kept.journal.changes("films", since._replace(seq=since.seq + 1), MANY)).continued
     kept.forget()
-    assert await kept.journal.changes("films", since, MANY) == await kept.journal.changes("films", since, MANY)
-    assert (await kept.journal.changes("films", since, MANY)).job_ids is None
-    assert (await kept.journal.changes("films", None, MANY)).job_ids == []
-    await bring(kept.journal, new_id(), "completed")
-    found = await kept.journal.changes("films", since, MANY)
-    assert found.job_ids is None
-    assert found.position is not None
-    assert found.position.epoch != since.epoch
+    assert await kept.journal.changes("films", since, MANY) == Changes(None, [], continued=False)
+    assert await kept.journal.changes("films", None, MANY) == Changes(None, [], continued=True)
+    job_id = new_id()
+    await bring(kept.journal, job_id, "completed")
+    now = await place(kept.journal)
+    assert now.epoch != since.epoch
+    for before in (since, since._replace(seq=1)):
+        assert await kept.journal.changes("films", before, MANY) == Changes(now, [job_id], continued=False)
 
 
 async def test_the_events_of_a_job_after_a_number_of_its_queue(journal: Journal) -> None:
     job_id, other = new_id(), new_id()
     await bring(journal, job_id, "active")
-    since = (await place(journal)).seq
+    since = await place(journal)
     for _ in range(20):
         await journal.append(log(job_id))
         await journal.append(queued(new_id()))
     await bring(journal, other, "active")
-    assert numbers(await journal.read_changed(job_id, since)) == (True, list(range(3, 23)))
-    assert numbers(await journal.read_changed(job_id, since + 1)) == (True, list(range(4, 23)))
-    assert numbers(await journal.read_changed(job_id, 0)) == (True, list(range(1, 23)))
-    assert numbers(await journal.read_changed(job_id, since + 40)) == (True, [])
-    assert numbers(await journal.read_changed(other, since)) == (True, [1, 2])
-    assert (await journal.read_changed(job_id, since)).fields["state"] == b"active"
+    assert numbers(await journal.read_changed("films", job_id, since)) == (True, list(range(3, 23)))
+    assert numbers(await journal.read_changed("films", job_id, after(since, 1))) == (True, list(range(4, 23)))
+    assert numbers(await journal.read_changed("films", job_id, since._replace(seq=0))) == (True, list(range(1, 23)))
+    assert numbers(await journal.read_changed("films", job_id, after(since, 40))) == (True, [])
+    assert numbers(await journal.read_changed("films", other, since)) == (True, [1, 2])
+    assert (await journal.read_changed("films", job_id, since)).fields["state"] == b"active"
+    assert not (await journal.read_changed("films", job_id, Position("another", since.seq))).recovered
 
 
 async def test_events_that_were_trimmed_away_are_not_told_in_part(open_journal: OpenJournal) -> None:
     journal, job_id = open_journal(Life(history=100)).journal, new_id()
     await bring(journal, job_id, "active")
-    since = (await place(journal)).seq
+    since = await place(journal)
     for _ in range(400):
         await journal.append(log(job_id))
-    reading = await journal.read_changed(job_id, since)
+    reading = await journal.read_changed("films", job_id, since)
     assert (numbers(reading), reading.position and reading.position.seq) == ((False, []), 402)
-    assert numbers(await journal.read_changed(job_id, since + 390)) == (True, list(range(393, 403)))
+    assert numbers(await journal.read_changed("films", job_id, after(since, 390))) == (True, list(range(393, 403)))
 
 
 async def test_a_job_without_a_record_has_none_here_either(journal: Journal) -> None:
-    assert await journal.read_changed("nobody", 0) == Reading(None, {})
+    assert await journal.read_changed("films", "nobody", Position("e", 0)) == Reading(None, {})
     await journal.append(queued("somebody"))
     somebody, nobody = await journal.positions(["somebody", "nobody"])
     assert (somebody and somebody.seq, nobody) == (1, None)
@@ -129,4 +135,5 @@ async def test_an_id_used_again_in_another_queue_has_left_the_first(journal: Jou
     assert (await journal.changes("films", since, MANY)).job_ids == []
     assert (await journal.changes("films", None, MANY)).job_ids == []
     assert (await journal.changes("songs", None, MANY)).job_ids == [job_id]
-    assert numbers(await journal.read_changed(job_id, 0)) == (True, [1, 2])
+    songs = Position((await place(journal, "songs")).epoch, 0)
+    assert numbers(await journal.read_changed("songs", job_id, songs)) == (True, [1, 2])

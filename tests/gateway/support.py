@@ -19,6 +19,7 @@ from jobcast.gateway.feed import Feed
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outlet import PullOutlet
+from jobcast.gateway.positions import PositionCheck
 from jobcast.shared.journal import RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.redis import connect
@@ -150,15 +151,16 @@ async def core(redis_url: str, *, linger: float = 0.1, running: bool = True) -> 
     journal = RedisJournal(redis, keys)
     hub = Hub(journal, keys, metrics, linger)
     feed = hub.feed = Feed(redis, deliver=hub.deliver, lost=lambda: None, found=hub.suspect)
-    task = asyncio.create_task(feed.run()) if running else None
+    check = PositionCheck(journal, hub, feed)
+    tasks = [asyncio.create_task(each()) for each in (feed.run, check.run)] if running else []
     try:
-        if task is not None:
+        if running:
             await wait_until(lambda: feed.status == "alive", 5, "the feed")
         yield Core(redis, journal, hub, feed, metrics, keys)
     finally:
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await redis.aclose()
         # The feed's connection is closed by the loop, a turn later.
         await asyncio.sleep(0.01)

@@ -12,6 +12,7 @@ from jobcast.gateway.client import Client
 from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.wire import Message
 from jobcast.shared.errors import Unavailable
+from jobcast.shared.position import Position
 from tests.gateway.events import completed, logged, progressed, queued, run_job, started
 from tests.gateway.support import Core, Plain, core
 from tests.support.redis_server import RedisServer
@@ -34,6 +35,9 @@ class Notes:
 
     def suspect(self) -> None:
         self.suspected += 1
+
+    def verify(self, position: Position) -> bool:
+        return position.seq in self.seqs
 
     async def reaches(self, seq: int) -> None:
         await wait_until(lambda: self.seqs[-1:] == [seq], 2, f"event {seq}")

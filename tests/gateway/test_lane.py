@@ -8,6 +8,7 @@ from jobcast.gateway.cork import Cork
 from jobcast.gateway.lane import Lane
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outlet import Outlet
+from jobcast.gateway.queue_watch import QueueWatch
 from jobcast.gateway.sinks import JobSink
 from jobcast.gateway.topic import Topic
 from jobcast.gateway.watch import Watch
@@ -67,15 +68,15 @@ class Watcher:
         assert isinstance(self.outlet, Sent)
         return self.outlet.sent
 
-    def take(self, watch: Watch, message: Message) -> None:
+    def take(self, watch: Watch | QueueWatch, message: Message) -> None:
         if watch.live(message) is not None and not self.outlet.offer(message.encoded(self.dialect)):
             self.fall_behind(watch, None)
 
-    def fall_behind(self, watch: Watch, last: Position | None) -> None:
+    def fall_behind(self, watch: Watch | QueueWatch, last: Position | None) -> None:
         watch.lag(last)
         self.behind.append(last)
 
-    def catch_up(self, watch: Watch) -> None: ...
+    def catch_up(self, watch: Watch | QueueWatch) -> None: ...
 
     def abandon(self, watch: Watch) -> None: ...
 

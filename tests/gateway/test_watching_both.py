@@ -130,7 +130,7 @@ class Told:
             except TimeoutError:
                 return
             for name, payload in map(json.loads, filter(bytes.strip, messages)):
-                if "seq" in payload:
+                if "jobId" in payload and "seq" in payload:
                     self.told.append((name, payload["seq"]))
 
     @property

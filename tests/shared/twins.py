@@ -167,7 +167,7 @@ class Twins(RuleBasedStateMachine):
         async def since(journal: Journal) -> tuple[Any, ...]:
             (place,) = await journal.queue_positions([queue])
             found = await journal.changes(queue, place and Position(place.epoch, seq), 10)
-            reading = await journal.read_changed(job, seq)
+            reading = await journal.read_changed(queue, job, Position(place.epoch if place else "none", seq))
             missed = [entry.seq for entry in reading.missed]
             return place and place.seq, found.job_ids, reading.recovered, missed
 

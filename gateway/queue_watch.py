@@ -1,0 +1,294 @@
+"""One client's view of one queue: what to send it, and which jobs must be read. Values in, values out; no I/O.
+
+A queue counts the events of all its jobs, so it is watched as a job is: everything up to one position has been sent.
+Who missed something asks which jobs have changed since and reads those, one after the other, while the feed is held.
+"""
+
+from collections import deque
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from jobcast.gateway.known_jobs import KnownJobs
+from jobcast.gateway.watch import MOST_HELD, Phase, conflated, introduce
+from jobcast.gateway.wire import Message, parse, placed
+from jobcast.shared.journal.contract import Changes, Entry, Reading
+from jobcast.shared.position import Position
+from jobcast.shared.snapshot import build
+
+MOST_CHANGES: Final = 1000
+"""Jobs that are caught up with after a loss; where more have changed, the queue is introduced anew."""
+QUEUE_POSITION: Final = "queue-position"
+QUEUE_RESET: Final = "queue-reset"
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A job to be read: from ``since``, or what stands behind ``place`` in the queue, or as it is."""
+
+    job_id: str
+    since: Position | None
+    place: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a reading made of a job: ``introduction`` is sent whole or not at all, ``events`` may be cut short."""
+
+    introduction: list[Message] = field(default_factory=list)
+    events: list[Message] = field(default_factory=list)
+
+
+class QueueWatch:
+    """Begins in phase ``reading``: :meth:`open` it, have every job of :meth:`asked` read, and it is :meth:`level`.
+
+    ``elsewhere`` are the jobs that the client watches by themselves: they are told by those watches alone.
+    """
+
+    __slots__ = (
+        "_again",
+        "_began",
+        "_conflate",
+        "_due",
+        "_elsewhere",
+        "_former",
+        "_from",
+        "_goal",
+        "_held",
+        "_known",
+        "_owed",
+        "_plan",
+        "_undo",
+        "abandoned",
+        "last",
+        "phase",
+        "queue",
+        "recovered",
+    )
+
+    def __init__(self, queue: str, since: Position | None, elsewhere: Container[str]) -> None:
+        self.queue = queue
+        self.last = since
+        self.phase: Phase = "reading"
+        self.abandoned = False
+        self.recovered = False
+        """What was missed before it was opened last could be told, or will be."""
+        self._elsewhere = elsewhere
+        # Who resumes knows jobs that this watch does not.
+        self._known = KnownJobs(forgetful=since is not None)
+        self._former = self._known
+        """Before the view began anew."""
+        self._began = since is not None
+        self._undo: tuple[str, Position | None] = ("", None)
+        self._held: list[Message] = []
+        self._again = False
+        self._due: Position | None = None
+        self._conflate = False
+        self._plan: deque[str] | None = None
+        self._owed: dict[str, None] = {}
+        self._from: Position | None = None
+        self._goal: Position | None = None
+
+    @property
+    def behind(self) -> bool:
+        """The record must be read before anything more can be sent."""
+        return self.phase == "behind"
+
+    # From the feed.
+
+    def live(self, message: Message) -> Message | None:
+        """Take an event of the queue; returns it if it is to be sent now."""
+        place, last = message.queue_position, self.last
+        if place is None:
+            return None
+        if self.phase == "live":
+            if place == (last[0], last[1] + 1) if last is not None else place.seq == 1:
+                return self._next(message, place)
+            if place.is_news(last):
+                self.phase = "behind"
+        elif self.phase == "reading":
+            self._hold(message)
+        return None
+
+    def _next(self, message: Message, place: Position) -> Message | None:
+        job_id, position = message.job_id, message.position
+        assert position is not None, "it is an event"
+        known = self._known.get(job_id)
+        if job_id in self._elsewhere:
+            self._known.set(job_id, position)
+        elif self._is_strange(position, known):
+            self.phase = "behind"
+            return None
+        elif known is None or position.is_news(known):
+            self._undo = (job_id, known)
+            self._known.heard(job_id, position, ends=message.ends_job)
+            self.last = place
+            return message
+        self.last = place
+        return None
+
+    def _is_strange(self, position: Position, known: Position | None) -> bool:
+        """Of a job in its midst that nobody told this client of, or of another life of one that is known."""
+        if self.last is None and self._known and (known is None or position.is_news(known)):
+            # Jobs were read before the queue's first event came: they may all be of a record that is gone.
+            return True
+        if known is None:
+            return position.seq != 1 and not self._known.forgetful
+        return position.epoch != known.epoch
+
+    def lag(self, last: Position | None) -> None:
+        """What :meth:`live` just returned was not taken: it is read from the record later, from ``last`` on."""
+        self.last, self.phase, self._conflate = last, "behind", True
+        self._known.set(*self._undo)
+
+    def suspect(self) -> None:
+        """The feed may have lost something without a trace: read what changed since the last event sent."""
+        if self.phase == "live":
+            self.phase = "behind"
+        self._again = self.phase == "reading"
+
+    def verify(self, position: Position) -> bool:
+        """As with a job's watch: False when an event up to this position was not heard of."""
+        if self.phase == "live":
+            self._known.all_came()
+        return self._compare(position)
+
+    def _compare(self, position: Position) -> bool:
+        if self.phase == "reading":
+            self._due = position
+        elif self.phase == "live" and position.is_news(self.last):
+            self.phase = "behind"
+            return False
+        return True
+
+    def owe(self, job_id: str, last: Position | None, *, level: bool) -> None:
+        """The client has left a job's own watch, which had come to ``last``: from there on it is ours to tell."""
+        if job_id not in self._known:
+            return
+        self._known.set(job_id, last)
+        if not level:
+            self._owed[job_id] = None
+            self.suspect()
+
+    # From the record.
+
+    def begin(self) -> Position | None:
+        """From here on events are held; returns the position after which changes are to be asked for."""
+        self.phase = "reading"
+        self._held.clear()
+        self._again = False
+        return self.last
+
+    @property
+    def open(self) -> bool:
+        """What is to be read is known."""
+        return self._plan is not None
+
+    def plan(self, changes: Changes, live: Iterable[str]) -> Message | None:
+        """What is to be read: the jobs that changed, or where there are too many, those that are live.
+
+        Returns what says that the view begins anew, where it does.
+        """
+        began, self._began = self._began, True
+        self._goal = changes.position
+        self.recovered = changes.continued and changes.job_ids is not None
+        if self.recovered:
+            self._from = self.last or (self._goal._replace(seq=0) if self._goal else None)
+            # Without a position, jobs that are known may be of a record that is gone.
+            known = list(self._known) if self.last is None else []
+        else:
+            # Until all is told there is no position to resume from.
+            self.last, self._from = None, None
+            self._former, self._known = self._known, KnownJobs(forgetful=False)
+            known = list(self._former)
+        changed = live if changes.job_ids is None else changes.job_ids
+        self._plan = deque(dict.fromkeys([*self._owed, *known, *changed]))
+        if self.recovered or not began:
+            return None
+        return Message(QUEUE_RESET, _encode([QUEUE_RESET, {"queueName": self.queue}]), "")
+
+    def asked(self) -> Asked | None:
+        """The next job to be read; None when there is none left."""
+        if not self._plan:
+            return None
+        job_id = self._plan[0]
+        known = self._known.get(job_id)
+        place = None if known is not None or job_id in self._owed else self._from
+        return Asked(job_id, known, place)
+
+    def tell(self, job_id: str, reading: Reading) -> Told:
+        """What a job's reading is for this client; its introduction counts as sent, its events by :meth:`sent`."""
+        known, position = self._known.get(job_id), reading.position
+        told = Told()
+        if job_id in self._elsewhere:
+            if position is not None:
+                self._known.set(job_id, position)
+        elif reading.recovered and (known is not None or self._is_met(reading.missed)):
+            found = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]
+            told.events.extend(map(self._placed, conflated(found) if self._conflate else found))
+        elif position is not None or known is not None or not self.recovered:
+            snapshot = build(job_id, reading)
+            told.introduction.extend(
+                map(self._placed, introduce(job_id, reading, snapshot, known or self._former.get(job_id)))
+            )
+            if position is not None:
+                self._known.read(job_id, position, ends=told.introduction[0].ends_job)
+            else:
+                self._known.set(job_id, None)
+        else:
+            # It had changed, and is gone.
+            self._again = True
+        return told
+
+    def _is_met(self, missed: Sequence[Entry]) -> bool:
+        return not missed or missed[0].seq == 1 or self._known.forgetful
+
+    def sent(self, message: Message) -> None:
+        """An event from the record was taken."""
+        if message.position is not None:
+            self._known.read(message.job_id, message.position, ends=message.ends_job)
+
+    def done(self) -> None:
+        """All of the job that was asked for has been sent."""
+        if self._plan:
+            self._owed.pop(self._plan.popleft(), None)
+
+    def full(self) -> None:
+        """The client has no room for more of the job that was asked for: it is asked for again later."""
+        self._conflate = True
+
+    def level(self) -> tuple[Message | None, list[Message]]:
+        """All was read: what says where the client is now, and what the feed brought meanwhile, for :meth:`live`."""
+        moved = self._goal != self.last
+        self.last, self._plan, self._conflate = self._goal, None, False
+        self._former = self._known
+        held, self._held = self._held, []
+        self.phase = "behind" if self._again else "live"
+        return (self._here() if moved else None), held
+
+    def settle(self) -> None:
+        """What the feed brought was taken too."""
+        due, self._due = self._due, None
+        if due is not None:
+            self._compare(due)
+
+    def _here(self) -> Message | None:
+        place = self.last
+        if place is None:
+            return None
+        payload = {"queueName": self.queue, "epoch": place.epoch, "seq": place.seq}
+        return Message(QUEUE_POSITION, _encode([QUEUE_POSITION, payload]), "", queue_position=place)
+
+    def _placed(self, message: Message) -> Message:
+        # Jobs come one after the other and not as it happened: until all are told, who resumes begins where this did.
+        return message if self.last is None else placed(message, self.last)
+
+    def _hold(self, message: Message) -> None:
+        if len(self._held) < MOST_HELD and not self._again:
+            self._held.append(message)
+        else:
+            self._held.clear()
+            self._again = True
