@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -147,16 +148,19 @@ class Gateway:
         self.house.start()
         self._sockets.engine.use(self.house.wheel)
         self._sockets.engine.on_turned_away = self.house.turned_away
-        async with asyncio.TaskGroup() as group:
-            feed = group.create_task(self.feed.run(), name="feed")
-            try:
-                yield
-            finally:
-                self.stop()
-                await self._sockets.shutdown()
-                feed.cancel()
-                await self._commands.aclose()
-                await self._bullmq.aclose()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.feed.run(), name="feed")
+                try:
+                    yield
+                finally:
+                    self.stop()
+                    await self._sockets.shutdown()
+                    self.feed.stop()
+        finally:
+            # Only now that no task is left to call them.
+            await self._commands.aclose()
+            await self._bullmq.aclose()
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -240,15 +244,22 @@ def server(gateway: Gateway, settings: Settings) -> Server:
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; returns when every connection is closed, a second after the drain time at latest."""
+    """Run until SIGTERM or SIGINT; returns when every connection is closed, a second after the drain time at latest.
+
+    Raises:
+        SystemExit: with 1, a task of the gateway failed; the log says which and how.
+    """
     listening = listen(settings.host, settings.port)
     address = listening.getsockname()
     serving.raise_descriptor_limit()
     gateway = build(settings)
     serving.spare_the_collector()
     log.info("listening", url=f"http://{address[0]}:{address[1]}", redis=without_secrets(settings.redis_url))
+    running = server(gateway, settings)
     with listening:
-        server(gateway, settings).run(sockets=[listening])
+        running.run(sockets=[listening])
+    if running.failed:
+        sys.exit(1)
 
 
 __all__ = ["Gateway", "build", "listen", "serve", "server"]

@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.gateway.conftest import StartGateway
+from tests.gateway.crowd import dial
 from tests.gateway.events import progressed, queued, started
 from tests.gateway.listeners import Listener, SocketIoListener, SseListener, WebSocketListener
 from tests.gateway.support import GatewayProcess, core, frame, stalled_socket, until_ready, upgrade
+from tests.support.processes import ChildProcess, clean_environment
+from tests.support.waiting import free_port
 
 
 async def exit_of(gateway: GatewayProcess, timeout: float) -> float:
@@ -88,3 +92,34 @@ async def test_a_gateway_that_stops_says_so_and_takes_nobody_new(start_gateway: 
                 await late.recv()
                 raise AssertionError("a gateway that stops took another client")
     assert await gateway.exited(5) == 0
+
+
+_FAILS = """
+import asyncio, os
+from jobcast.gateway.app import serve
+from jobcast.gateway.feed import Feed
+from jobcast.shared import logs, settings
+
+async def run(self):
+    await asyncio.sleep(1)
+    raise LookupError("a mistake within a task")
+
+Feed.run = run
+logs.configure("info", "json")
+serve(settings.load(os.environ))
+"""
+
+
+async def test_a_gateway_one_of_whose_tasks_fails_ends_and_says_so(children: contextlib.ExitStack) -> None:
+    port = free_port()
+    environment = {**clean_environment(), "JOBCAST_PORT": str(port), "JOBCAST_REDIS_URL": "redis://127.0.0.1:1"}
+    gateway = children.enter_context(ChildProcess([sys.executable, "-c", _FAILS], env=environment))
+    await gateway.says("listening")
+    # Neither a client nor half a request keeps it from ending.
+    half = f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 100\r\n\r\n{{".encode()
+    with await dial(port, said=half):
+        async with WebSocketListener.to(f"http://127.0.0.1:{port}") as listener:
+            assert await gateway.exited(5) == 1, gateway.report
+            await listener.until_ended()
+    assert "a mistake within a task" in gateway.stderr
+    assert "a task of the gateway failed; it ends" in gateway.stderr
