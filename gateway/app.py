@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from jobcast.gateway.again import retry_after
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine import serving
@@ -29,7 +30,7 @@ from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
-from jobcast.gateway.streams import PlainWebSockets, Streams
+from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.journal import Life, RedisJournal
@@ -79,6 +80,7 @@ class Gateway:
             most=settings.max_connections,
             most_subscriptions=settings.max_subscriptions,
             calls=settings.max_calls,
+            admissions=settings.max_admissions,
         )
         self.feed = hub.feed = Feed(
             self._commands, deliver=hub.deliver, lost=self.clients.lost, found=self.clients.found
@@ -97,10 +99,12 @@ class Gateway:
     def _build(self, settings: Settings, streams: Streams, guard: Guard) -> ASGIApp:
         metrics, origins = self.metrics, _words(settings.origins)
 
-        async def refuse(_request: Request, error: Exception) -> Response:
+        async def refuse(request: Request, error: Exception) -> Response:
             assert isinstance(error, JobcastError)
             metrics.refused.labels(error.code).inc()
-            headers = {"Retry-After": "1"} if error.retryable else None
+            if error.retryable and wants_events(request):
+                return come_again(error)
+            headers = {"Retry-After": retry_after()} if error.retryable else None
             return JsonResponse(error.to_dict(), STATUS.get(error.code, 500), headers)
 
         return Starlette(
