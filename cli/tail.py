@@ -9,6 +9,7 @@ from typing import Final
 
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.datastructures import Headers
 
 from jobcast.cli import wire
 from jobcast.cli.exits import Unreachable
@@ -25,11 +26,20 @@ LAST_EVENT_TIMEOUT: Final = 2.0
 """How long a job known to be over is given to send the event that says so once more."""
 STALE: Final = "the gateway hears nothing from Redis; what is shown may be old"
 CURRENT: Final = "the gateway hears from Redis again; what was missed has been shown"
+LONGEST_ASKED: Final = 30.0
+"""Seconds a gateway may ask us to wait before the next attempt."""
 LARGEST_MESSAGE: Final = 16 * 1024 * 1024
 
 
 class _Lost(Exception):
-    """The connection is of no more use, though the gateway may be; the text says why."""
+    """The connection is of no more use, though the gateway may be; the text says why.
+
+    ``after`` is how many seconds the gateway asks us to stay away.
+    """
+
+    def __init__(self, why: str, after: float = 0.0) -> None:
+        super().__init__(why)
+        self.after = after
 
 
 def backoff(chance: Callable[[], float] = random.random) -> Iterator[float]:
@@ -83,7 +93,7 @@ class _Tail:
                     await self._serve(connection)
                     return
             except _Lost as lost:
-                await self._wait(str(lost))
+                await self._wait(str(lost), lost.after)
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[ClientConnection]:
@@ -104,7 +114,7 @@ class _Tail:
             status = error.response.status_code
             if status < 500 and status not in {408, 429}:
                 raise Unreachable(f"{self._url} answered {status} at /ws: no jobcast gateway serves there") from error
-            raise _Lost(f"the gateway answered {status}") from error
+            raise _Lost(f"the gateway answered {status}", _retry_after(error.response.headers)) from error
         except websockets.ConnectionClosed as error:
             raise _Lost(error.rcvd.reason if error.rcvd and error.rcvd.reason else "closed") from error
         except websockets.InvalidHandshake as error:
@@ -167,7 +177,7 @@ class _Tail:
             self._waits = backoff()
             self._screen.note("connected again")
 
-    async def _wait(self, why: str) -> None:
+    async def _wait(self, why: str, after: float) -> None:
         if self._serving:
             self._serving, self._served_at = False, time.monotonic()
         without = time.monotonic() - self._served_at
@@ -176,4 +186,10 @@ class _Tail:
         if not self._told_lost:
             self._told_lost = True
             self._screen.note(f"no connection to {self._url} ({why}); trying for {self._patience:.0f} s")
-        await asyncio.sleep(min(next(self._waits), self._patience - without))
+        await asyncio.sleep(min(max(next(self._waits), after), self._patience - without))
+
+
+def _retry_after(headers: Headers) -> float:
+    """Seconds, bounded: whoever stands in between might ask for an hour. Nothing that is no number counts."""
+    (text, *_) = [*headers.get_all("Retry-After"), ""]
+    return min(float(text), LONGEST_ASKED) if text.isascii() and text.isdecimal() else 0.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from jobcast.gateway.again import retry_after
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine import serving
@@ -29,7 +31,7 @@ from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.positions import PositionCheck
 from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
-from jobcast.gateway.streams import PlainWebSockets, Streams
+from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.journal import Life, RedisJournal
@@ -79,6 +81,7 @@ class Gateway:
             most=settings.max_connections,
             most_subscriptions=settings.max_subscriptions,
             calls=settings.max_calls,
+            admissions=settings.max_admissions,
         )
         self.feed = hub.feed = Feed(
             self._commands, deliver=hub.deliver, lost=self.clients.lost, found=self.clients.found
@@ -98,10 +101,12 @@ class Gateway:
     def _build(self, settings: Settings, streams: Streams, guard: Guard) -> ASGIApp:
         metrics, origins = self.metrics, _words(settings.origins)
 
-        async def refuse(_request: Request, error: Exception) -> Response:
+        async def refuse(request: Request, error: Exception) -> Response:
             assert isinstance(error, JobcastError)
             metrics.refused.labels(error.code).inc()
-            headers = {"Retry-After": "1"} if error.retryable else None
+            if error.retryable and wants_events(request):
+                return come_again(error)
+            headers = {"Retry-After": retry_after()} if error.retryable else None
             return JsonResponse(error.to_dict(), STATUS.get(error.code, 500), headers)
 
         return Starlette(
@@ -149,20 +154,21 @@ class Gateway:
         self.house.start()
         self._sockets.engine.use(self.house.wheel)
         self._sockets.engine.on_turned_away = self.house.turned_away
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self.feed.run(), name="feed"),
-                group.create_task(self._positions.run(), name="positions"),
-            ]
-            try:
-                yield
-            finally:
-                self.stop()
-                await self._sockets.shutdown()
-                for task in tasks:
-                    task.cancel()
-                await self._commands.aclose()
-                await self._bullmq.aclose()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.feed.run(), name="feed")
+                group.create_task(self._positions.run(), name="positions")
+                try:
+                    yield
+                finally:
+                    self.stop()
+                    await self._sockets.shutdown()
+                    self._positions.stop()
+                    self.feed.stop()
+        finally:
+            # Only now that no task is left to call them.
+            await self._commands.aclose()
+            await self._bullmq.aclose()
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -246,15 +252,22 @@ def server(gateway: Gateway, settings: Settings) -> Server:
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; returns when every connection is closed, a second after the drain time at latest."""
+    """Run until SIGTERM or SIGINT; returns when every connection is closed, a second after the drain time at latest.
+
+    Raises:
+        SystemExit: with 1, a task of the gateway failed; the log says which and how.
+    """
     listening = listen(settings.host, settings.port)
     address = listening.getsockname()
     serving.raise_descriptor_limit()
     gateway = build(settings)
     serving.spare_the_collector()
     log.info("listening", url=f"http://{address[0]}:{address[1]}", redis=without_secrets(settings.redis_url))
+    running = server(gateway, settings)
     with listening:
-        server(gateway, settings).run(sockets=[listening])
+        running.run(sockets=[listening])
+    if running.failed:
+        sys.exit(1)
 
 
 __all__ = ["Gateway", "build", "listen", "serve", "server"]

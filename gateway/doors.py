@@ -11,23 +11,41 @@ from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.wire import Dialect
 from jobcast.shared.errors import Unavailable
 
+ADMITTED_AT_ONCE: Final = 5.0
+"""Seconds' worth of newcomers at once."""
 CLOSES_A_SECOND: Final = 200
 """Clients let go at once when the gateway stops; those who come back land on the others at this rate."""
 
 
 class Clients:
-    """Everyone connected to this gateway, through whatever door. ``calls`` may be made by each in a second."""
+    """Everyone connected to this gateway, through whatever door. ``calls`` may be made by each in a second.
 
-    def __init__(self, hub: Hub, *, most: int, most_subscriptions: int, calls: float) -> None:
+    ``admissions`` are let in in a second: taking in a crowd as fast as it comes leaves no time for who is here already.
+    """
+
+    def __init__(self, hub: Hub, *, most: int, most_subscriptions: int, calls: float, admissions: float) -> None:
         self._hub = hub
         self._most = most
         self._most_subscriptions = most_subscriptions
         self._calls = calls
+        self._admissions = Allowance(admissions, 0.0, ADMITTED_AT_ONCE)
         self._open: dict[Client, None] = {}
         self.stopping = False
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def refusal(self) -> Unavailable | None:
+        """Why a newcomer is to come again later; None lets it in, and counts it.
+
+        Every door asks before it spends anything on a newcomer: a WebSocket's before its upgrade.
+        """
+        if self.stopping:
+            return Unavailable("this gateway is stopping; connect again")
+        if self._admissions.take(asyncio.get_running_loop().time()):
+            return None
+        self._hub.metrics.turned_away.labels("admission").inc()
+        return Unavailable("more clients come at once than this gateway takes in; try again in some seconds")
 
     def open(self, door: str, outlet: Outlet, dialect: Dialect, hang_up: Callable[[Client, str], None]) -> Client:
         """A new client, forgotten here when it is closed; ``hang_up`` then ends its connection.

@@ -61,8 +61,11 @@ class Feed:
         self._pings: deque[asyncio.Future[None] | None] = deque()
         """Who waits for the answer to each ping that is under way."""
         self._kick = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self.status: Status = "stale"
         self.losses = 0
+        self.failures = 0
 
     def follow(self, channel: bytes) -> "asyncio.Future[None]":
         """Ends once Redis has confirmed that the channel's messages come here.
@@ -116,25 +119,47 @@ class Feed:
             loop.call_at(self._asked[0][0], self._expire)
 
     async def run(self) -> None:
-        """Keep the connection for ever: jittered back-off between attempts, no give-up. Cancel to end."""
+        """Keep the connection until cancelled: jittered back-off between attempts, no give-up. :meth:`stop` ends it."""
+        self._task = asyncio.current_task()
         delay = BACKOFF[0]
         while True:
             started = asyncio.get_running_loop().time()
             try:
-                await self._live_once()
+                try:
+                    await self._live_once()
+                finally:
+                    self._close()
             except* (RedisError, OSError, FeedLost, EOFError) as group:
                 log.warning("the feed from Redis was lost", reason=str(group.exceptions[0]), again_in=round(delay, 2))
-            finally:
-                self._close()
+            except* Exception as group:
+                # A mistake of ours. Ended by it, the feed would leave a gateway that refuses everybody; the next
+                # connection makes all positions suspect, so that nothing is missed by it either.
+                self.failures += 1
+                log.exception("the feed failed", exc_info=group, again_in=round(delay, 2))
+            self._end_if_stopped()
             lasted = asyncio.get_running_loop().time() - started
             delay = BACKOFF[0] if lasted > BACKOFF[1] else min(delay * 2, BACKOFF[1])
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  spreads reconnects, guards nothing
+
+    def stop(self) -> None:
+        """End :meth:`run`, also where its cancellation is swallowed: by redis-py while it connects, now and then, or by
+        a group of tasks one of which fails in the same turn. A feed that went on would keep its gateway from ending.
+        """
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end_if_stopped(self) -> None:
+        # Python 3.11 counts a cancellation of its own task groups as one of ours: Task.cancelling() says nothing.
+        if self._stopped:
+            raise asyncio.CancelledError
 
     async def _live_once(self) -> None:
         connection = duplicate(self._client, name="jobcast-feed")
         try:
             async with asyncio.timeout(CONNECT_DEADLINE):
                 await connection.connect()  # type: ignore[no-untyped-call]
+            self._end_if_stopped()
             await self._follow_all(take_over(connection, self._deliver, self._answer))
         finally:
             await connection.disconnect(nowait=True)

@@ -65,6 +65,9 @@ class Metrics:
             registry=registry,
         )
         self.feed_losses = Gauge("jobcast_feed_losses", "Times the feed from Redis was lost", registry=registry)
+        self.feed_failures = Gauge(
+            "jobcast_feed_failures", "Times the feed failed by a mistake of the gateway's own", registry=registry
+        )
         self.feed_alive = Gauge("jobcast_feed_alive", "1 while the feed is alive and current", registry=registry)
         self.received = Tally()
         self.sent = Tally()

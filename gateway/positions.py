@@ -34,10 +34,19 @@ class PositionCheck:
         self._feed = feed
         self._places: Places = {}
         """How far each queue was when everything up to there had come."""
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End :meth:`run`, also where a cancellation is swallowed on its way, as with the feed."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
 
     async def run(self) -> None:
-        """Look again and again. Cancel to end."""
-        while True:
+        """Look again and again, until :meth:`stop`."""
+        self._task = asyncio.current_task()
+        while not self._stopped:
             await asyncio.sleep(CHECK_EVERY)
             if self._feed.status != "alive":
                 # Everybody will be compared with the record when it is there again.

@@ -177,6 +177,7 @@ class Routes:
     async def metrics(self, _request: Request) -> Response:
         self._metrics.feed_alive.set(self._feed.status == "alive")
         self._metrics.feed_losses.set(self._feed.losses)
+        self._metrics.feed_failures.set(self._feed.failures)
         return Response(self._metrics.render(), media_type="text/plain; version=0.0.4")
 
     async def _snapshot(self, request: Request) -> Snapshot:

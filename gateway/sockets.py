@@ -39,6 +39,7 @@ class Sockets:
         self._server = _Server(self._joined, limits)
         self.engine: EngineServer = self._server.eio
         self.engine.on_upgrade = self._upgraded
+        self.engine.newcomer = clients.refusal
         for namespace in NAMESPACES:
             self._server.on("connect", self._handler(self._connect, namespace), namespace=namespace)
             self._server.on("disconnect", self._handler(self._disconnect, namespace), namespace=namespace)

@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from jobcast.gateway.again import retry_ms
 from jobcast.gateway.calls import Calls
 from jobcast.gateway.client import Client
 from jobcast.gateway.dialects import PLAIN, SSE, SSE_OF_QUEUE, Block
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine.inbox import Inbox
-from jobcast.gateway.engine.longpoll import STOPPING
 from jobcast.gateway.engine.websocket import WebSocketConnection
 from jobcast.gateway.outlet import PullOutlet
 from jobcast.gateway.wire import Dialect
@@ -70,6 +71,8 @@ class Streams:
         return _event_stream(_events(client, outlet, self._heartbeat, until_done=False))
 
     def _open(self, dialect: Dialect) -> tuple[Client, PullOutlet]:
+        if (refusal := self._clients.refusal()) is not None:
+            raise refusal
         outlet = PullOutlet(lambda: client.close("slow"))
         client = self._clients.open("sse", outlet, dialect, lambda *_: outlet.end())
         return client, outlet
@@ -83,10 +86,9 @@ class PlainWebSockets:
         self._calls = calls
 
     def refuse(self, _query: str) -> tuple[int, bytes] | None:
-        """A gateway that stops takes nobody; one that is full says so once it is open, where a browser can read it."""
-        if not self._clients.stopping:
-            return None
-        return 503, STOPPING
+        """Whoever is to come again; a gateway that is full says so once it is open, where a browser can read it."""
+        refusal = self._clients.refusal()
+        return None if refusal is None else (503, orjson.dumps(refusal.to_dict()))
 
     def enter(self, connection: WebSocketConnection, _query: str) -> None:
         try:
@@ -166,6 +168,17 @@ def _until_done(request: Request) -> bool:
     return until == "done"
 
 
+def wants_events(request: Request) -> bool:
+    """Whether a browser's EventSource asks, or what behaves as it does."""
+    return _EVENTS in request.headers.get("accept", "")
+
+
+def come_again(error: JobcastError) -> Response:
+    """A stream that ends at once, for an EventSource: any status but 200 would end it for good (HTML Standard)."""
+    says = " ".join(str(error).split())
+    return Response(f": {says}\nretry: {retry_ms()}\n\n", headers=_STREAM, media_type=_EVENTS)
+
+
 def _event_stream(content: AsyncIterator[bytes]) -> Response:
     return StreamingResponse(content, media_type=_EVENTS, headers=_STREAM)
 
@@ -173,7 +186,7 @@ def _event_stream(content: AsyncIterator[bytes]) -> Response:
 async def _events(client: Client, outlet: PullOutlet, heartbeat: float, until_done: bool) -> AsyncIterator[bytes]:
     try:
         # Reaches the client before anything happens, so that it knows it is connected.
-        yield b": connected\nretry: 1000\n\n"
+        yield b": connected\nretry: %d\n\n" % retry_ms()
         while True:
             try:
                 async with asyncio.timeout(heartbeat):

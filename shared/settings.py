@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_connections: int = 10_000
     max_subscriptions: int = 200
     max_calls: float = 100.0
+    max_admissions: float = 1000.0
     max_message: int = 64 * 1024
     max_header: int = 16 * 1024
     max_fragments: int = 64

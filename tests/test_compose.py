@@ -100,9 +100,10 @@ def test_the_environment_is_one_the_settings_know(name: str) -> None:
     assert settings.redis_url == "redis://redis:6379/0"
 
 
-def test_the_worker_is_given_longer_than_its_drain() -> None:
-    grace = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
-    assert grace > load(SERVICES["worker"]["environment"]).drain
+@each_of_ours
+def test_a_service_that_drains_is_given_longer_than_that(name: str) -> None:
+    grace = float(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    assert grace > load(SERVICES[name]["environment"]).drain + 1
 
 
 def test_only_the_gateway_is_published_and_only_to_this_machine() -> None:

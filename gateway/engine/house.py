@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import orjson
 
+from jobcast.gateway.again import retry_after
 from jobcast.gateway.engine.limits import Limits
 from jobcast.gateway.engine.stalls import Stalls
 from jobcast.gateway.engine.websocket import WebSocketConnection
@@ -91,7 +92,7 @@ class House:
     def response(status: int, body: bytes, field: str = "") -> bytes:
         """A whole answer, with one field more if it is to say more, after which the connection is closed."""
         if status == 503:
-            field = "Retry-After: 1"
+            field = f"Retry-After: {retry_after()}"
         more = f"{field}\r\n" if field else ""
         return (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"

@@ -9,10 +9,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from jobcast.gateway.again import retry_after
 from jobcast.gateway.engine import packets, session
 from jobcast.gateway.engine.polling import Polling
 from jobcast.gateway.engine.session import Session
-from jobcast.shared.errors import PayloadTooLarge, Unavailable
+from jobcast.shared.errors import PayloadTooLarge
 
 if TYPE_CHECKING:
     from jobcast.gateway.engine.server import EngineServer
@@ -26,7 +27,6 @@ ERRORS: Final = {
     5: "Unsupported protocol version",
 }
 """The codes and words of Engine.IO's reference server, which its clients show."""
-STOPPING: Final = orjson.dumps(Unavailable("this gateway is stopping; connect again").to_dict())
 
 
 class LongPolling:
@@ -60,10 +60,11 @@ class LongPolling:
         return await self._post(found, found.polling, scope, receive)
 
     def _handshake(self, query: str) -> Response:
-        polling = self._server.open_polling(query)
-        if polling is None:
-            return Response(STOPPING, 503, {"Retry-After": "1"}, "application/json")
-        return _text(polling.handshake())
+        refused = self._server.refuse_newcomer()
+        if refused is not None:
+            status, body = refused
+            return Response(body, status, {"Retry-After": retry_after()}, "application/json")
+        return _text(self._server.open_polling(query).handshake())
 
     async def _get(self, found: Session, polling: Polling, receive: Receive) -> Response:
         if polling.polled:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from jobcast.gateway.engine import longpoll, session
@@ -19,6 +20,7 @@ from jobcast.gateway.engine.session import Probe, Session
 from jobcast.gateway.engine.websocket import WebSocketConnection
 from jobcast.gateway.engine.wheel import Wheel
 from jobcast.shared import logs
+from jobcast.shared.errors import JobcastError, Unavailable
 
 Handler = Callable[..., Any]
 _COUNTED: Final = {session.PING_TIMEOUT: "ping-timeout", session.CONNECT_TIMEOUT: "connect-deadline"}
@@ -41,6 +43,8 @@ class EngineServer:
         """Told why a session was ended, where it was the client's doing."""
         self.at_once: Callable[[str, str | bytes], bool] = lambda _sid, _data: False
         """Handles a message if that needs no waiting; may raise :class:`BadMessage`."""
+        self.newcomer: Callable[[], JobcastError | None] = _nothing
+        """Asked once for each new session: why it is to come again later."""
         self._wheel: Wheel | None = None
         self._handlers: dict[str, Handler] = dict.fromkeys(("connect", "message", "disconnect"), _nothing)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -61,15 +65,21 @@ class EngineServer:
     def refuse(self, query: str) -> tuple[int, bytes] | None:
         """Why a WebSocket may not be opened: a status and a body; None when it may."""
         if query == _USUAL:
-            return (503, longpoll.STOPPING) if self.stopping else None
+            return self.refuse_newcomer()
         asked = parse_qs(query)
         code = longpoll.bad_handshake(asked, "websocket")
-        if code is None and (sid := longpoll.first(asked, "sid")) is not None:
+        sid = longpoll.first(asked, "sid")
+        if code is None and sid is not None:
             found = self.sessions.get(sid)
             code = 1 if found is None else 3 if found.polling is None or found.probe is not None else None
         if code is not None:
             return 400, longpoll.error(code)
-        return (503, longpoll.STOPPING) if self.stopping else None
+        return self.refuse_newcomer() if sid is None or self.stopping else None
+
+    def refuse_newcomer(self) -> tuple[int, bytes] | None:
+        """Why a new session is to come again later: a status and a body; None lets it in, and counts it."""
+        error = Unavailable("this gateway is stopping; connect again") if self.stopping else self.newcomer()
+        return None if error is None else (503, orjson.dumps(error.to_dict()))
 
     def enter(self, connection: WebSocketConnection, query: str) -> None:
         """A WebSocket that :meth:`refuse` had nothing against is open."""
@@ -87,9 +97,11 @@ class EngineServer:
         response = await self._polls.respond(scope, receive)
         await response(scope, receive, send)
 
-    def open_polling(self, query: str) -> Polling | None:
-        """A new session by long-polling; None while stopping."""
-        return None if self.stopping else self._open(Polling(), query).polling
+    def open_polling(self, query: str) -> Polling:
+        """A new session by long-polling, which :meth:`refuse_newcomer` had nothing against."""
+        polling = Polling()
+        self._open(polling, query)
+        return polling
 
     # Sessions.
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from jobcast.gateway.engine.front import Front
 from jobcast.gateway.engine.house import House
+from jobcast.shared import logs
 from jobcast.shared.errors import BadSettings
 
 UNREAD: Final = 32 * 1024
@@ -24,6 +25,8 @@ UNSENT: Final = 128 * 1024
 """Bytes the kernel may hold unsent for a connection: more would only be older news for a slow client."""
 LAST_REQUESTS: Final = 0.5
 """Seconds a request under way has at least, once everybody else is gone."""
+
+log = logs.get("server")
 
 
 class Server(uvicorn.Server):
@@ -34,6 +37,8 @@ class Server(uvicorn.Server):
         self._drain = drain
         self._seconds = seconds
         self._draining: asyncio.Task[None] | None = None
+        self.failed = False
+        """The application ended by an error of its own."""
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         # Uvicorn's own raises the signal again once all is closed; a clean stop is no death by signal.
@@ -49,15 +54,33 @@ class Server(uvicorn.Server):
             return
         self._draining = loop.create_task(self._let_go(), name="drain")
 
+    async def on_tick(self, counter: int) -> bool:
+        # Uvicorn goes on when a task of the application fails: whoever comes is refused, and nobody starts it anew.
+        if self._broken and not self.should_exit:
+            log.critical("a task of the gateway failed; it ends")
+            self._exit_within(LAST_REQUESTS)
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self.failed = self._broken
+
+    @property
+    def _broken(self) -> bool:
+        # Without a lifespan there is no task that could fail.
+        return getattr(self.lifespan, "error_occurred", False)
+
     async def _let_go(self) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._seconds
         try:
             await self._drain()
         finally:
-            left = max(LAST_REQUESTS, end - loop.time())
-            self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # it is only waited for
-            self.should_exit = True
+            self._exit_within(max(LAST_REQUESTS, end - loop.time()))
+
+    def _exit_within(self, seconds: float) -> None:
+        self.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]  # it is only waited for
+        self.should_exit = True
 
 
 def server(app: ASGIApp, house: House, drain: Callable[[], Awaitable[None]], seconds: float) -> Server:

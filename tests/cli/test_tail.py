@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -165,6 +166,31 @@ async def test_a_server_that_is_no_gateway_is_told_at_once() -> None:
         port = next(iter(server.sockets)).getsockname()[1]
         with pytest.raises(Unreachable, match="answered 404"):
             await tail(f"http://127.0.0.1:{port}", JobsWatch(["1"]), Recorder())
+
+
+@pytest.mark.parametrize(("asked", "least"), [("2", 2.0), ("soon", 0.0), ("9" * 30, 2.9)])
+async def test_a_gateway_that_asks_to_be_left_alone_for_a_while_is(asked: str, least: float) -> None:
+    attempts: list[float] = []
+
+    def busy(connection: ServerConnection, _request: Request) -> Response | None:
+        attempts.append(time.monotonic())
+        if len(attempts) > 1:
+            return None
+        response = connection.respond(503, "come again")
+        response.headers["Retry-After"] = asked
+        return response
+
+    async def over(connection: ServerConnection) -> None:
+        peer = Peer(connection)
+        await peer.grant(9, "completed", recovered=True)
+        await connection.wait_closed()
+
+    async with serve(over, "127.0.0.1", 0, process_request=busy) as server:
+        url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        # Three seconds of patience end even the longest wait.
+        watch = JobsWatch(["1"], Position("a", 9))
+        assert await tail(url, watch, Recorder(), patience=3) == exits.COMPLETED
+    assert attempts[1] - attempts[0] >= least
 
 
 async def test_an_end_known_by_its_snapshot_alone_is_an_end() -> None:

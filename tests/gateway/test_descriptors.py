@@ -1,6 +1,7 @@
 """A gateway that runs out of descriptors: it says so, stays observable, and serves again when there is room."""
 
 import asyncio
+import re
 import socket
 import time
 from contextlib import ExitStack
@@ -55,11 +56,12 @@ async def test_with_256_descriptors_300_websockets_are_served_or_told_to_come_ag
             print(f"of 300: {counts}, {heads.count(b'')} hung up on; {descriptors(limited.pid)} descriptors")
             assert counts[b"HTTP/1.1 101"] >= 100
             assert refused
-            assert all(b"Retry-After: 1\r\n" in head for head in refused)
+            assert all(re.search(rb"\r\nRetry-After: [1-4]\r\n", head) for head in refused)
             assert await healthy(limited.url)
             async with http(limited.url) as client:
                 late = await client.get("/api/v1/jobs/j")
-            assert (late.status_code, late.headers["retry-after"], late.json()["code"]) == (503, "1", "unavailable")
+            assert (late.status_code, late.json()["code"]) == (503, "unavailable")
+            assert 1 <= int(late.headers["retry-after"]) <= 4
             # Who was served before is served on, with all a new watch needs of Redis.
             assert (await first.call("subscribe-to-job", "j"))["ok"]
             await parts.journal.append(queued("j"))

@@ -3,15 +3,21 @@
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.gateway.conftest import StartGateway
+from tests.gateway.crowd import dial
 from tests.gateway.events import progressed, queued, started
 from tests.gateway.listeners import Listener, SocketIoListener, SseListener, WebSocketListener
-from tests.gateway.support import GatewayProcess, core, frame, stalled_socket, until_ready, upgrade
+from tests.gateway.support import GatewayProcess, core, frame, stalled_socket, status_of, until_ready, upgrade
+from tests.support.processes import ChildProcess, clean_environment
+from tests.support.waiting import free_port
+
+CROWD = 200
 
 
 async def exit_of(gateway: GatewayProcess, timeout: float) -> float:
@@ -88,3 +94,82 @@ async def test_a_gateway_that_stops_says_so_and_takes_nobody_new(start_gateway: 
                 await late.recv()
                 raise AssertionError("a gateway that stops took another client")
     assert await gateway.exited(5) == 0
+
+
+async def test_a_gateway_is_not_ready_before_it_lets_go_of_anybody_and_then_lets_them_go_by_and_by(
+    start_gateway: StartGateway, redis_url: str
+) -> None:
+    gateway = start_gateway(redis_url, env={"JOBCAST_DRAIN": "5"})
+    await until_ready(gateway)
+    closed: list[float] = []
+    looks: list[tuple[int, int, int]] = []
+
+    async def stays() -> None:
+        async with connect(f"ws://127.0.0.1:{gateway.port}/ws", proxy=None, compression=None) as connection:
+            with contextlib.suppress(ConnectionClosed):
+                async for _ in connection:
+                    here.set()
+            closed.append(time.monotonic())
+
+    async def look() -> tuple[int, int, int]:
+        """How many were let go before it, and what health and readiness say on connections of their own."""
+        gone = len(closed)
+        statuses = []
+        for path in ("/healthz", "/readyz"):
+            head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n\r\n"
+            statuses.append(await status_of(gateway.port, head.encode()))
+        return gone, statuses[0], statuses[1]
+
+    clients = []
+    for _ in range(CROWD):
+        here = asyncio.Event()
+        clients.append(asyncio.create_task(stays()))
+        await asyncio.wait_for(here.wait(), 5)
+    assert await look() == (0, 200, 200)
+    start = time.monotonic()
+    gateway.signal(signal.SIGTERM)
+    with contextlib.suppress(OSError, EOFError):
+        while len(closed) < CROWD:
+            looks.append(await look())
+    assert await gateway.exited(10) == 0, gateway.report
+    assert time.monotonic() - start <= 6
+    await asyncio.gather(*clients)
+    # From the first that was let go on nobody was told that it is ready, and until the last it answered.
+    let_go = [each for each in looks if each[0]]
+    assert {(health, ready) for _, health, ready in let_go} == {(200, 503)}
+    assert let_go[-1][0] >= CROWD / 2
+    # 200 in a second: all at once, they would come back elsewhere all at once.
+    print(f"{CROWD} let go within {max(closed) - min(closed):.2f} s, {len(let_go)} looks meanwhile")
+    assert max(closed) - min(closed) >= 0.8 * (CROWD - 1) / 200
+    gateway.check_log()
+
+
+_FAILS = """
+import asyncio, os
+from jobcast.gateway.app import serve
+from jobcast.gateway.feed import Feed
+from jobcast.shared import logs, settings
+
+async def run(self):
+    await asyncio.sleep(1)
+    raise LookupError("a mistake within a task")
+
+Feed.run = run
+logs.configure("info", "json")
+serve(settings.load(os.environ))
+"""
+
+
+async def test_a_gateway_one_of_whose_tasks_fails_ends_and_says_so(children: contextlib.ExitStack) -> None:
+    port = free_port()
+    environment = {**clean_environment(), "JOBCAST_PORT": str(port), "JOBCAST_REDIS_URL": "redis://127.0.0.1:1"}
+    gateway = children.enter_context(ChildProcess([sys.executable, "-c", _FAILS], env=environment))
+    await gateway.says("listening")
+    # Neither a client nor half a request keeps it from ending.
+    half = f"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 100\r\n\r\n{{".encode()
+    with await dial(port, said=half):
+        async with WebSocketListener.to(f"http://127.0.0.1:{port}") as listener:
+            assert await gateway.exited(5) == 1, gateway.report
+            await listener.until_ended()
+    assert "a mistake within a task" in gateway.stderr
+    assert "a task of the gateway failed; it ends" in gateway.stderr
