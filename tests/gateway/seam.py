@@ -182,6 +182,8 @@ class World:
         self.attempt = 1
         self.last_terminal = None
         self.lose()
+        # Its connections ended with it: an event of the life that is over cannot come again.
+        self.delivered.clear()
 
     # The gateway, as its client does it.
 

@@ -98,6 +98,17 @@ async def test_a_body_over_64_kib_is_too_large_with_and_without_its_length(
     assert (answer.status_code, answer.json()["code"]) == (413, "payload-too-large")
 
 
+@pytest.mark.parametrize(
+    "data", [b"[" * 10**5 + b"]" * 10**5, b"9" * 10**6], ids=["nesting of 100,000", "an integer of a million digits"]
+)
+async def test_what_could_only_be_read_at_great_length_is_not_read_at_all(gateway: GatewayProcess, data: bytes) -> None:
+    body = b'{"queue":"demo","name":"simulate","data":%b}' % data
+    async with http(gateway.url) as client:
+        answer = await client.post("/api/v1/jobs", content=body)
+        assert (answer.status_code, answer.json()["code"]) == (413, "payload-too-large")
+        assert (await client.post("/api/v1/jobs", json=GOOD)).status_code == 202
+
+
 async def test_the_largest_body_that_is_allowed_is_taken(gateway: GatewayProcess) -> None:
     empty = len(json.dumps({**GOOD, "data": ""}).encode())
     async with http(gateway.url) as client:
