@@ -4,9 +4,10 @@ redis-py's own defaults collide with what stands on them: its 5 s read time-out 
 leaves an idle worker deaf, and its subscriber connection resubscribes in silence after losing messages.
 """
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
@@ -106,6 +107,23 @@ def unavailable() -> Iterator[None]:
         raise Unavailable(f"Redis did not serve the call: {error}") from error
 
 
+class _Cancellable(AbstractConnection):
+    """A connection whose calls end when their task is cancelled.
+
+    redis-py (8.1) writes each command under ``asyncio.wait_for``, and that one of Python 3.11 forgets a cancel that
+    comes in the moment its write is done: one of three that fall into a call went on as if nothing had been asked.
+    A worker told to stop then sat its blocking wait out.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
+        await super().send_packed_command(command, check_health)
+        if task is not None and task.cancelling() > asked:
+            await self.disconnect(nowait=True)  # the answer to what was sent must not be the next caller's
+            raise asyncio.CancelledError
+
+
 def _no_wait() -> ExponentialWithJitterBackoff:
     return ExponentialWithJitterBackoff(base=0, cap=0)
 
@@ -130,4 +148,5 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
         raise BadSettings(
             f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path, got {without_secrets(url)}"
         ) from None  # the parser quotes what it cannot read: half a password, where that holds a slash
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
     return pool
