@@ -4,9 +4,10 @@ redis-py's own defaults collide with what stands on them: its 5 s read time-out 
 leaves an idle worker deaf, and its subscriber connection resubscribes in silence after losing messages.
 """
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
@@ -15,6 +16,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     BusyLoadingError,
+    MasterDownError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -35,9 +38,17 @@ COMMAND_TIMEOUT: Final = 3.0
 BLOCKING_TIMEOUT: Final = 30.0
 """Longer than any blocking wait of BullMQ (10 s), so that an idle worker is never taken for a dead connection."""
 
-_WILL_NOT: Final = re.compile(
-    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|BUSY|NOPERM)\b|has no permissions|can't run this command"
+_WILL_NOT: Final = (
+    ("OOM", "Redis is out of memory and takes no writes; nothing was recorded"),
+    ("READONLY", "this Redis is a read-only replica; nothing was recorded"),
+    ("MASTERDOWN", "this Redis is a replica that has lost its master and serves nothing"),
+    ("MISCONF", "Redis cannot save to its disk and takes no writes; nothing was recorded"),
+    ("NOREPLICAS", "Redis has fewer replicas than it was told to have, and takes no writes; nothing was recorded"),
+    ("BUSY", "Redis is busy with a script that does not end; try again"),
 )
+"""What Redis says when it cannot serve, by its code, and what we say."""
+_KINDS: Final = ((OutOfMemoryError, "OOM"), (ReadOnlyError, "READONLY"), (MasterDownError, "MASTERDOWN"))
+_MAY_NOT: Final = re.compile(r"\bNOPERM\b|has no permissions|can't (run|access|publish)|No permissions")
 
 
 def connect(url: str, *, name: str, connections: int = 16) -> Redis:
@@ -89,21 +100,49 @@ def unavailable() -> Iterator[None]:
         yield
     except (RedisConnectionError, RedisTimeoutError, BusyLoadingError, OSError) as error:
         raise Unavailable("Redis cannot be reached; try again") from error
-    except OutOfMemoryError as error:
-        raise Unavailable("Redis is out of memory and takes no writes; nothing was recorded") from error
-    except ReadOnlyError as error:
-        raise Unavailable("this Redis is a read-only replica; nothing was recorded") from error
     except NoScriptError as error:
         # redis-py loads a script that is not known and calls it again; Redis was started anew between the two.
         raise Unavailable("Redis was started again meanwhile; try again") from error
     except ResponseError as error:
-        # From within a script most of these come as plain errors, in Redis 6.2 all of them.
-        text = str(error)
-        if _WILL_NOT.search(text):
-            raise Unavailable(f"Redis takes no writes; nothing was recorded: {text}") from error
-        raise
+        told = _told(error)
+        if told is None:
+            raise
+        raise Unavailable(told) from error
     except RedisError as error:
         raise Unavailable(f"Redis did not serve the call: {error}") from error
+
+
+def _told(error: ResponseError) -> str | None:
+    """What Redis means by an error that is none of the call's; None for one that is.
+
+    redis-py cuts the code off where it has a class for it. An error from within a script has none, in Redis 6.2 always,
+    and the code stands somewhere in its text.
+    """
+    text = str(error)
+    code = next((code for kind, code in _KINDS if isinstance(error, kind)), "")
+    for word, sentence in _WILL_NOT:
+        if word == code or re.search(rf"\b{word}\b", text):
+            return sentence
+    if isinstance(error, NoPermissionError) or _MAY_NOT.search(text):
+        return f"the user that this process is to Redis may not do this: {text[:200]}"
+    return None
+
+
+class _Cancellable(AbstractConnection):
+    """A connection whose calls end when their task is cancelled.
+
+    redis-py (8.1) writes each command under ``asyncio.wait_for``, and that one of Python 3.11 forgets a cancel that
+    comes in the moment its write is done: one of three that fall into a call went on as if nothing had been asked.
+    A worker told to stop then sat its blocking wait out.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
+        await super().send_packed_command(command, check_health)
+        if task is not None and task.cancelling() > asked:
+            await self.disconnect(nowait=True)  # the answer to what was sent must not be the next caller's
+            raise asyncio.CancelledError
 
 
 def _no_wait() -> ExponentialWithJitterBackoff:
@@ -130,4 +169,5 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
         raise BadSettings(
             f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path, got {without_secrets(url)}"
         ) from None  # the parser quotes what it cannot read: half a password, where that holds a slash
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
     return pool

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import uvloop
@@ -12,15 +13,17 @@ from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.errors import BadSettings
-from jobcast.shared.journal.contract import Life
+from jobcast.shared.journal.contract import Journal, Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
+from jobcast.worker import reconciler
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.handlers import shipped
 from jobcast.worker.modules import load_modules
 from jobcast.worker.queues import QueueDefinition
+from jobcast.worker.reconciler import Reconciler, Repairs
 from jobcast.worker.registry import Registry
 from jobcast.worker.runner import Runner
 from jobcast.worker.supervise import supervise, wait_for_event
@@ -69,12 +72,21 @@ def run(
 class Service:
     """One worker process: a consumer for each queue that has handlers, one runner for all."""
 
-    def __init__(self, settings: Settings, registry: Registry, *, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        *,
+        timing: Timing | None = None,
+        reconciling: reconciler.Timing | None = None,
+    ) -> None:
         if not registry.queues():
             raise BadSettings("there is nothing to work for: no module declares a handler")
         self._settings = settings
         self._registry = registry
         self._timing = timing
+        self._reconciling = reconciling or reconciler.Timing()
+        self._repairs = Repairs()
         self._stop = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -104,12 +116,19 @@ class Service:
         ]
         self._say_start(definitions)
         try:
-            await self._work(consumers, runner, on_ready)
+            await self._work(consumers, journal, runner, on_ready)
         finally:
             await _close(client, commands)
-        _log.info("worker ended", refused=runner.counts.refused, unrecorded=runner.counts.unrecorded)
+        _log.info(
+            "worker ended",
+            refused=runner.counts.refused,
+            unrecorded=runner.counts.unrecorded,
+            repairs=asdict(self._repairs),
+        )
 
-    async def _work(self, consumers: list[Consumer], runner: Runner, on_ready: Callable[[], None] | None) -> None:
+    async def _work(
+        self, consumers: list[Consumer], journal: Journal, runner: Runner, on_ready: Callable[[], None] | None
+    ) -> None:
         over = asyncio.Event()
 
         async def look_for_cancels() -> None:
@@ -120,11 +139,23 @@ class Service:
             for consumer in consumers:
                 group.create_task(consumer.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
+            looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
-            ready.cancel()
+            for task in (ready, *looks):
+                task.cancel()
             await self._drain(consumers, runner)
             over.set()
+
+    async def _reconcile(self, consumer: Consumer, journal: Journal, over: asyncio.Event) -> None:
+        queue, timing = consumer.definition.name, self._reconciling
+        looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing)
+
+        async def step() -> None:
+            if not await wait_for_event(over, timing.next()):
+                await looker.look()
+
+        await supervise(f"reconcile {queue}", step, over)
 
     async def _drain(self, consumers: list[Consumer], runner: Runner) -> None:
         for consumer in consumers:

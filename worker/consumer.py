@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.redis import unavailable
+from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.supervise import supervise, wait_for_event
 from jobcast.worker.taken import TakenJob
@@ -93,6 +94,11 @@ class Consumer:
     def stop_taking(self) -> None:
         """Take no further job; those in hand go on and keep their locks."""
         self._no_more.set()
+
+    @property
+    def ends(self) -> Ends:
+        """What BullMQ says of this queue's jobs that are over."""
+        return Ends(self._worker.backend, lambda data, job_id: self._read(data, job_id, token=""))
 
     @property
     def busy(self) -> set["asyncio.Task[None]"]:

@@ -10,8 +10,12 @@ JobcastError
 """
 
 from asyncio import CancelledError
+from typing import Final
 
 from jobcast.shared.errors import JobcastError
+
+CANCELLED: Final = "Cancelled: "
+"""How the reason of a failed job begins in BullMQ, which has no word for cancelled, when it was that."""
 
 
 class Cancelled(BaseException):

@@ -31,6 +31,8 @@ from jobcast.worker.values import check_carried, error_text
 
 CANCEL_CHECK: Final = 0.5
 """Seconds between two looks for a request to cancel, however often ``check_cancelled`` is called."""
+PROGRAM: Final = "reporter:"
+"""How the worker of such a job is named: BullMQ does not know it, and only its program can tell its end."""
 
 
 class Reporter(AttemptReporter):
@@ -144,7 +146,7 @@ class Reporter(AttemptReporter):
         # A record that is known keeps its life: only a new one is told when it was born.
         queued = JobQueued(**self._common(), name=self.attempt.name, max_attempts=self.attempt.number)
         await self._taken(queued, born=0 if known else self._queued_at)
-        await self._taken(JobStarted(**self._common(), queue_to_start_time=0, worker=f"reporter:{os.getpid()}"))
+        await self._taken(JobStarted(**self._common(), queue_to_start_time=0, worker=f"{PROGRAM}{os.getpid()}"))
 
     async def _leave(self, error: BaseException | None) -> None:
         if self._over:

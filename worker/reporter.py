@@ -1,7 +1,9 @@
 """One attempt's hand on the journal: clamps, throttles, appends in order, one event at a time.
 
 What a fault costs: progress is kept and told later, for a newer value replaces it anyway; a log line and a state event
-are sent again with the same idempotency key until ``PATIENCE`` is over, and the handler waits meanwhile.
+are sent again with the same idempotency key until ``PATIENCE`` is over, and the handler waits meanwhile. A line that
+could not be recorded by then is the handler's to know: it is told by an error. What waits is bounded: one progress, and
+``MOST_LINES`` lines, for a handler that does not wait for its lines.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from typing import Any, Final
 
 from jobcast.shared import logs
 from jobcast.shared.clock import now_ms
-from jobcast.shared.errors import Refused, Unavailable
+from jobcast.shared.errors import RateLimited, Refused, Unavailable
 from jobcast.shared.events import Event, JobLog, JobProgress
 from jobcast.shared.journal.contract import Appended, Journal, Key, Writer
 from jobcast.worker.errors import Cancelled
@@ -22,6 +24,8 @@ from jobcast.worker.values import check_carried, read_line, read_progress
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
+MOST_LINES: Final = 1000
+"""Lines of one attempt that may wait to be recorded: at 8 KiB a line, 8 MiB."""
 
 _log = logs.get("reporter")
 
@@ -80,6 +84,8 @@ class AttemptReporter:
         self._counts = counts or Counts()
         self._writer = Writer()
         self._throttle: Throttle[JobProgress] = Throttle()
+        self._unsure: tuple[JobProgress, Key] | None = None
+        self._lines = 0
         self._turn = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -120,14 +126,24 @@ class AttemptReporter:
         Raises:
             Cancelled: the attempt is to end.
             BadRequest: no text.
+            Unavailable: Redis stayed away for a minute and the line is lost; a handler that can do without it goes on.
+            RateLimited: a thousand lines of this attempt wait already; this one is not recorded.
         """
         self.stop.check()
         line, level = read_line(line, level)
+        if self._lines >= MOST_LINES:
+            raise RateLimited(
+                f"{MOST_LINES} lines of job {self.attempt.job_id} wait to be recorded; wait for each log()"
+            )
+        self._lines += 1
         try:
-            await self.append(JobLog(**self._common(), line=line, level=level), until_stopped=True)
-        except Unavailable:
+            await self.append(JobLog(**self._common(), line=line, level=level), patience=PATIENCE, until_stopped=True)
+        except Unavailable as error:
             self._counts.unrecorded += 1
             _log.error("a log line was not recorded: Redis stayed away", job_id=self.attempt.job_id)
+            raise Unavailable(f"the line was not recorded within {PATIENCE:g} s: {error}") from error
+        finally:
+            self._lines -= 1
 
     async def check_cancelled(self) -> None:
         """Raise ``Cancelled`` if the attempt is to end. Costs no round trip; a request is seen within about 1 s."""
@@ -146,12 +162,16 @@ class AttemptReporter:
         """Record an event after all progress said before it; None when the journal refused it.
 
         Raises:
-            Unavailable: Redis stayed away for ``patience`` seconds.
+            Unavailable: Redis stayed away for ``patience`` seconds, the wait for those said before included.
             Cancelled: with ``until_stopped``, the attempt is to end before Redis came back.
         """
+        deadline = time.monotonic() + patience
         async with self._turn:
+            if until_stopped:
+                self.stop.check()
+                if time.monotonic() > deadline:
+                    raise Unavailable("what was said before it took all the time there was")
             key: Key | None = None
-            deadline = time.monotonic() + patience
             pause = FIRST_PAUSE
             while True:
                 try:
@@ -199,9 +219,13 @@ class AttemptReporter:
         event = self._throttle.take(time.monotonic())
         if event is None:
             return
+        # Perhaps only the answer was lost: the same value under the same key is one event.
+        unsure, self._unsure = self._unsure, None
+        key = unsure[1] if unsure is not None and unsure[0] is event else self._writer.key()
         try:
-            self._heard(await self._journal.append(event, key=self._writer.key()))
+            self._heard(await self._journal.append(event, key=key))
         except Unavailable:
+            self._unsure = event, key
             self._throttle.restore(event)
             raise
         except Refused as refused:

@@ -1,10 +1,11 @@
 """Runs jobs and records how their attempts end, in two places, each in the order that can be told of truly.
 
 The end of a job: BullMQ's move first, for it is the truth and checked by the lock, then the event. A worker that dies
-between the two leaves the job finished in BullMQ and running in the journal; the other order would tell watchers of an
-end that BullMQ may refuse. The end of an attempt after which the job waits for the next: the event first, under the
-lock, for once it is moved another worker may begin, and nothing of an older attempt is taken after that. A worker that
-dies between these two leaves a job that stalls, and so does wait for its next attempt.
+between the two leaves the job finished in BullMQ and running in the journal, until the reconciler tells its end; the
+other order would tell watchers of an end that BullMQ may refuse. The end of an attempt after which the job waits for
+the next: the event first, under the lock, for once it is moved another worker may begin, and nothing of an older
+attempt is taken after that. A worker that dies between these two leaves a job that stalls, and so does wait for its
+next attempt.
 """
 
 import asyncio
@@ -17,22 +18,14 @@ from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
-from jobcast.worker.errors import LockLost
+from jobcast.worker.errors import CANCELLED, LockLost
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
 from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
 from jobcast.worker.supervise import surely
-from jobcast.worker.taken import TakenJob, is_kept
-from jobcast.worker.values import error_text, is_number
+from jobcast.worker.taken import TakenJob, kept_for
+from jobcast.worker.values import error_text
 
-FOR_EVER_MS: Final = 30 * 24 * 3600 * 1000
-"""What stands for "as long as BullMQ keeps the job" where BullMQ is to keep it for ever (``removeOnComplete: false``).
-
-Its price: Redis evicts nothing here, and a record is a few KiB, with a full history up to some 100 KiB and more. At a
-million jobs a month that is gigabytes; who keeps jobs for ever pays for them in BullMQ as well, and there for good.
-"""
-LONGEST_LIFE_MS: Final = 10 * 365 * 24 * 3600 * 1000
-"""An age that was told is honoured up to here; what is longer is a slip, and past some number Redis refuses it."""
 LONGEST_TRACE: Final = 4000
 """Characters of a handler's trace in the log; its end says most."""
 
@@ -122,7 +115,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001  BullMQ refuses for reasons of its own: a failed child, say
             await self._fail(run, Failed(error_text(error), final=True))
         else:
-            await self._tell(run, outcome.event, ttl=_kept_for(run.job.keep(completed=True)))
+            await self._tell(run, outcome.event, ttl=kept_for(run.job.keep(completed=True)))
 
     async def _fail(self, run: Run, outcome: Failed) -> None:
         job = run.job
@@ -140,7 +133,7 @@ class Runner:
         if final:
             await surely(lambda: job.fail(outcome.error, outcome.trace))
             event = self._failed(run, outcome.error, used=1, final=True)
-            await self._tell(run, event, ttl=_kept_for(job.keep(completed=False)))
+            await self._tell(run, event, ttl=kept_for(job.keep(completed=False)))
             return
         delay = job.retry_delay(random.random())  # noqa: S311  spreads retries, guards nothing
         await surely(job.hold)
@@ -151,11 +144,11 @@ class Runner:
 
     async def _withdraw(self, run: Run, reason: str) -> None:
         job = run.job
-        await surely(lambda: job.fail(f"Cancelled: {reason}", ""))
+        await surely(lambda: job.fail(CANCELLED + reason, ""))
         event = JobCancelled(
             job_id=job.id, queue=job.queue, attempt=job.attempt, timestamp=now_ms(), reason=reason or None
         )
-        await self._tell(run, event, ttl=_kept_for(job.keep(completed=False)))
+        await self._tell(run, event, ttl=kept_for(job.keep(completed=False)))
 
     def _failed(self, run: Run, error: str, *, used: int, final: bool, delay: int = 0) -> JobFailed:
         job, now = run.job, now_ms()
@@ -187,16 +180,3 @@ async def _can_be_told(job: TakenJob) -> bool:
         return True
     await surely(lambda: job.fail(text, ""))
     return False
-
-
-def _kept_for(keep: Any) -> int | None:
-    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life.
-
-    A count names no time, and a busy queue is through it soon: such a job is remembered for the usual life.
-    """
-    if not is_kept(keep):
-        return None
-    age, count = (keep.get("age"), keep.get("count")) if isinstance(keep, dict) else (None, keep)
-    if is_number(age):
-        return round(min(max(age, 0) * 1000, LONGEST_LIFE_MS))
-    return None if is_number(count) and count >= 0 else FOR_EVER_MS

@@ -63,6 +63,8 @@ def jittered(failures: int) -> float:
 
 async def wait_for_event(event: asyncio.Event, timeout: float) -> bool:
     """Whether the event came within so many seconds."""
+    # Not wait_for: that of Python 3.11 forgets a cancel that comes together with the event.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            await event.wait()
     return event.is_set()

@@ -10,10 +10,18 @@ from jobcast.shared.redis import unavailable
 from jobcast.worker.backoff import Kind, retry_delay
 from jobcast.worker.errors import LockLost
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.values import cut
+from jobcast.worker.values import cut, is_number
 
 MOST_TRACES: Final = 5
 LONGEST_TRACE: Final = 8 * 1024
+FOR_EVER_MS: Final = 30 * 24 * 3600 * 1000
+"""What stands for "as long as BullMQ keeps the job" where BullMQ is to keep it for ever (``removeOnComplete: false``).
+
+Its price: Redis evicts nothing here, and a record is a few KiB, with a full history up to some 100 KiB and more. At a
+million jobs a month that is gigabytes; who keeps jobs for ever pays for them in BullMQ as well, and there for good.
+"""
+LONGEST_LIFE_MS: Final = 10 * 365 * 24 * 3600 * 1000
+"""An age that was told is honoured up to here; what is longer is a slip, and past some number Redis refuses it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +86,11 @@ class TakenJob:
     @property
     def started_at(self) -> int:
         return int(self.raw.processedOn or now_ms())
+
+    @property
+    def began_at(self) -> int:
+        """When its last attempt began; 0 when none ever did."""
+        return int(self.raw.processedOn or 0)
 
     @property
     def delay(self) -> int:
@@ -159,6 +172,15 @@ class TakenJob:
             used=0,
         )
 
+    async def try_again(self, *, completed: bool) -> bool:
+        """From the set of finished jobs back into the queue; False when it is no longer there."""
+        with unavailable():
+            try:
+                await self.raw.retry("completed" if completed else "failed")
+            except TypeError:
+                return False
+        return True
+
     def keep(self, *, completed: bool) -> Any:
         """For how long BullMQ keeps the finished job, in its words: True (not at all), a count, or {age, count}."""
         name = "removeOnComplete" if completed else "removeOnFail"
@@ -204,6 +226,19 @@ def is_kept(keep: Any) -> bool:
     if isinstance(keep, dict):
         return keep.get("count") != 0
     return keep is False or keep is None or (keep is not True and keep != 0)
+
+
+def kept_for(keep: Any) -> int | None:
+    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life.
+
+    A count names no time, and a busy queue is through it soon: such a job is remembered for the usual life.
+    """
+    if not is_kept(keep):
+        return None
+    age, count = (keep.get("age"), keep.get("count")) if isinstance(keep, dict) else (None, keep)
+    if is_number(age):
+        return round(min(max(age, 0) * 1000, LONGEST_LIFE_MS))
+    return None if is_number(count) and count >= 0 else FOR_EVER_MS
 
 
 def _whole(value: Any) -> int:

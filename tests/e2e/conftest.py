@@ -46,6 +46,11 @@ class Stack:
 @pytest.fixture
 async def stack(start_jobcast: StartJobcast, redis_url: str, tmp_path: Path) -> Stack:
     """One gateway and one worker that may read below the test's directory."""
+    return await start_stack(start_jobcast, redis_url, tmp_path)
+
+
+async def start_stack(start_jobcast: StartJobcast, redis_url: str, tmp_path: Path) -> Stack:
+    """The same on a Redis of the test's own, to break at will."""
     url = f"http://127.0.0.1:{(port := free_port())}"
     env = {
         "JOBCAST_REDIS_URL": redis_url,

@@ -14,6 +14,7 @@ from jobcast.shared.options import JobOptions
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq
 from jobcast.shared.settings import Settings
+from jobcast.worker import reconciler
 from jobcast.worker.app import Service
 from jobcast.worker.consumer import Timing
 from jobcast.worker.registry import Registry
@@ -46,10 +47,13 @@ class Bench:
         return (await self.queues.submit(queue, name, data, JobOptions(**options))).job_id
 
     @asynccontextmanager
-    async def worker(self, *, timing: Timing = QUICK, **settings: Any) -> AsyncIterator[Service]:
+    async def worker(
+        self, *, timing: Timing = QUICK, reconciling: reconciler.Timing | None = None, **settings: Any
+    ) -> AsyncIterator[Service]:
         """A worker for the registry; at the end of the block it drains."""
         ready = asyncio.Event()
-        service = Service(Settings(redis_url=self.url, **{"drain": 5.0, **settings}), self.registry, timing=timing)
+        given = Settings(redis_url=self.url, **{"drain": 5.0, **settings})
+        service = Service(given, self.registry, timing=timing, reconciling=reconciling)
         task = asyncio.create_task(service.serve(ready.set))
         try:
             await asyncio.wait_for(ready.wait(), 10)

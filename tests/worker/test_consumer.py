@@ -196,3 +196,21 @@ async def test_a_job_whose_id_no_door_takes_fails_without_reaching_the_journal(b
 
 async def _in_failed(bench: Bench, job_id: str) -> bool:
     return await bench.state(job_id) == "failed"
+
+
+async def test_an_idle_worker_stops_at_once_whatever_it_is_doing(bench: Bench) -> None:
+    """Stopped while it sent its blocking wait it sat that out: redis-py forgot the cancel."""
+
+    async def nothing(_: TakenJob) -> None: ...
+
+    for steps in [*range(12)] * 4:
+        consumer = Consumer(bench.client, QueueDefinition("work"), nothing, timing=Timing(idle=9.0))
+        running = asyncio.create_task(consumer.run())
+        while not consumer._drained:  # noqa: ASYNC110  no job: in the next steps it asks to be woken
+            await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        consumer.close()
+        done, _ = await asyncio.wait([running], timeout=5)
+        assert done, f"stopped {steps} steps later it went on"
+        await running

@@ -1,0 +1,100 @@
+"""What BullMQ says of jobs that may be over: by its sets, by their records, by its stream of events."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from jobcast.shared.redis import unavailable
+from jobcast.worker.taken import TakenJob
+
+STREAM_PAGE: Final = 1000
+STREAM_PAGES: Final = 11
+"""BullMQ keeps about 10,000 events of a queue."""
+
+_ENDED: Final = frozenset({"completed", "failed"})
+_WENT_ON: Final = frozenset({"added", "waiting", "delayed", "active", "waiting-children", "stalled", "removed"})
+
+Standing = Literal["completed", "failed", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a job ended, ``at`` in Unix ms. ``text``: its result as JSON, or why it failed.
+
+    ``job``: BullMQ's record of it, None where that is gone.
+    """
+
+    completed: bool
+    text: str
+    at: int
+    job: TakenJob | None = None
+
+
+class Ends:
+    """The ends of one queue's jobs. Every method raises ``Unavailable`` when Redis is away."""
+
+    def __init__(self, backend: Any, read: Callable[[dict[str, str], str], TakenJob]) -> None:
+        self._backend = backend
+        self._read = read
+
+    async def standings(self, job_ids: Collection[str]) -> dict[str, Standing]:
+        """Which of the jobs are over or gone, in one round trip; one that waits or runs is not named.
+
+        Not one instant: a job on its way may seem gone or over for once. Look twice.
+        """
+        if not job_ids:
+            return {}
+        backend, ids = self._backend, list(job_ids)
+        with unavailable():
+            async with backend.conn.pipeline(transaction=False) as pipe:
+                pipe.zmscore(backend.keys["completed"], ids)
+                pipe.zmscore(backend.keys["failed"], ids)
+                for job_id in ids:
+                    pipe.exists(backend.toKey(job_id))
+                completed, failed, *there = await pipe.execute()
+        found: dict[str, Standing] = {}
+        for job_id, has_completed, has_failed, is_there in zip(ids, completed, failed, there, strict=True):
+            if has_completed is not None:
+                found[job_id] = "completed"
+            elif has_failed is not None:
+                found[job_id] = "failed"
+            elif not is_there:
+                found[job_id] = "gone"
+        return found
+
+    async def recorded(self, job_id: str, *, completed: bool) -> End | None:
+        """The end in the job's own record; None when it is not over after all."""
+        with unavailable():
+            data = await self._backend.getJobData(job_id)
+        if data is None or not data.get("finishedOn"):
+            return None
+        text = data.get("returnvalue" if completed else "failedReason") or ""
+        return End(completed, text, int(data["finishedOn"]), self._read(data, job_id))
+
+    async def told(self, job_ids: Collection[str]) -> dict[str, End]:
+        """The ends of jobs that were not kept, as far as BullMQ's stream of events still tells them.
+
+        A job's last move decides: one that was removed by hand has no end, nor has one that only began.
+        """
+        left, found, last = set(job_ids), {}, "+"
+        for _ in range(STREAM_PAGES):
+            if not left:
+                break
+            with unavailable():
+                page = await self._backend.conn.xrevrange(self._backend.keys["events"], last, "-", count=STREAM_PAGE)
+            for entry_id, fields in page:
+                job_id, event = fields.get("jobId", ""), fields.get("event")
+                if job_id in left and event in _ENDED | _WENT_ON:
+                    left.discard(job_id)
+                    if event in _ENDED:
+                        found[job_id] = _told(entry_id, fields)
+            if len(page) < STREAM_PAGE:
+                break
+            last = f"({page[-1][0]}"
+        return found
+
+
+def _told(entry_id: str, fields: dict[str, str]) -> End:
+    completed = fields["event"] == "completed"
+    text = fields.get("returnvalue" if completed else "failedReason") or ""
+    return End(completed, text, int(entry_id.partition("-")[0]))

@@ -1,0 +1,181 @@
+"""Compares BullMQ with the journal and makes good what a worker that died could not tell: see ``runner``.
+
+BullMQ is the truth of whether a job is over. A job that is over there and not in the journal is told of as over, by
+BullMQ's own words; one that is gone there, by the last that BullMQ's stream says of it, else as failed, for nobody
+will ever run it. Nothing is done at first sight: what disagrees must stand unchanged for a while, since every end is
+on its way for a moment.
+
+Every worker looks after its own queues, without a lock: one repair told by two has one idempotency key and is one
+event, and a lock would only add its holder's death to what must be waited out. A look costs Redis three short
+commands for a job that is not over.
+
+Left alone are jobs reported by a program of its own (``Reporter``), which BullMQ never had, and a job that another
+kind of worker runs: nobody told that it began, and it shows as waiting until it ends.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from jobcast.shared import logs
+from jobcast.shared.errors import Refused
+from jobcast.shared.journal.contract import Journal, Key, Reading
+from jobcast.shared.position import Position
+from jobcast.shared.snapshot import build
+from jobcast.shared.states import LIVE
+from jobcast.worker.ended import End, Ends, Standing
+from jobcast.worker.errors import CANCELLED
+from jobcast.worker.outside import PROGRAM
+from jobcast.worker.repair import LOST, is_newer, owed, unfinished_retry
+from jobcast.worker.supervise import PATIENCE
+from jobcast.worker.taken import kept_for
+
+LOOK_EVERY: Final = 7.0
+"""Seconds, less up to a fifth by chance. The second look repairs: within 15 s of the death both records agree."""
+GRACE: Final = 5.0
+"""Seconds for which the two must disagree, unchanged. A worker that lives offers its event again every 2 s at most."""
+GONE_AFTER: Final = PATIENCE + 15.0
+"""The same for a job that is gone, whose end only its worker may know: it tries for ``PATIENCE``."""
+PAGE: Final = 200
+
+_log = logs.get("reconciler")
+
+
+@dataclass(slots=True)
+class Repairs:
+    """What was done since the process began: ends ``told``, retries ``sent`` on, ends the journal ``refused``."""
+
+    told: int = 0
+    sent: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds; see the constants."""
+
+    every: float = LOOK_EVERY
+    grace: float = GRACE
+    gone_after: float = GONE_AFTER
+
+    def next(self) -> float:
+        return self.every * random.uniform(0.8, 1.0)  # noqa: S311  spreads workers, guards nothing
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    """A job whose two records disagree; ``since`` in seconds of the monotonic clock."""
+
+    job_id: str
+    reading: Reading
+    standing: Standing
+    since: float
+
+    @property
+    def mark(self) -> tuple[Position | None, Standing]:
+        return self.reading.position, self.standing
+
+
+class Reconciler:
+    """Looks after one queue. Holds the jobs that disagree: no more than the journal lists as live (10,000)."""
+
+    def __init__(self, journal: Journal, queue: str, ends: Ends, repairs: Repairs, timing: Timing) -> None:
+        self._journal = journal
+        self._queue = queue
+        self._ends = ends
+        self._repairs = repairs
+        self._timing = timing
+        self._suspects: dict[str, _Suspect] = {}
+
+    async def look(self) -> None:
+        """Compare every job that is live in the journal, and repair what has disagreed for long enough.
+
+        Raises:
+            Unavailable: Redis is away; what was seen so far is seen again.
+        """
+        seen: dict[str, _Suspect] = {}
+        cursor: str | None = None
+        while True:
+            page = await self._journal.jobs(self._queue, PAGE, cursor, live=True)
+            suspects = await self._compare(page.job_ids)
+            ripe = [each for each in suspects if time.monotonic() - each.since >= self._timing.grace]
+            repaired = await self._repair(ripe) if ripe else set()
+            seen.update((each.job_id, each) for each in suspects if each.job_id not in repaired)
+            cursor = page.cursor
+            if cursor is None:
+                break
+        self._suspects = seen
+
+    async def _compare(self, job_ids: list[str]) -> list[_Suspect]:
+        standings = await self._ends.standings(job_ids)
+        readings = await self._journal.read_many(standings)
+        suspects = []
+        for (job_id, standing), reading in zip(standings.items(), readings, strict=True):
+            if self._is_ours(reading):
+                new = _Suspect(job_id, reading, standing, time.monotonic())
+                old = self._suspects.get(job_id)
+                suspects.append(old if old is not None and old.mark == new.mark else new)
+        return suspects
+
+    def _is_ours(self, reading: Reading) -> bool:
+        if reading.position is None or reading.fields["queue"].decode() != self._queue:
+            return False
+        if reading.fields["state"].decode() not in LIVE:
+            return False
+        try:
+            worker = build("", reading).worker
+        except msgspec.DecodeError as error:
+            _log.warning("a record cannot be read", queue=self._queue, error=str(error))
+            return False
+        return worker is None or not worker.startswith(PROGRAM)
+
+    async def _repair(self, suspects: list[_Suspect]) -> set[str]:
+        """Those that were seen to, for better or worse: what was refused is looked at afresh."""
+        told = await self._ends.told([each.job_id for each in suspects if each.standing == "gone"])
+        done = set()
+        for each in suspects:
+            end = told.get(each.job_id) or await self._end(each)
+            if end is None:
+                continue
+            done.add(each.job_id)
+            if unfinished_retry(each.reading, end):
+                await self._send_on(each, end)
+            else:
+                await self._tell(each, end)
+        return done
+
+    async def _end(self, suspect: _Suspect) -> End | None:
+        if suspect.standing != "gone":
+            return await self._ends.recorded(suspect.job_id, completed=suspect.standing == "completed")
+        if time.monotonic() - suspect.since < self._timing.gone_after:
+            return None
+        asked = suspect.reading.fields.get("cancel")
+        return End(False, LOST if asked is None else CANCELLED + asked.decode(), round(time.time() * 1000))
+
+    async def _tell(self, suspect: _Suspect, end: End) -> None:
+        job_id, events = suspect.job_id, owed(suspect.job_id, self._queue, suspect.reading, end)
+        born = end.job.queued_at if end.job is not None and is_newer(suspect.reading, end) else 0
+        ttl = None if end.job is None else kept_for(end.job.keep(completed=end.completed))
+        try:
+            for number, event in enumerate(events):
+                # The same from every worker that saw the same end.
+                key = Key("reconciler", end.at * len(events) + number)
+                appended = await self._journal.append(event, key=key, born=born, ttl=ttl)
+        except Refused as refused:
+            self._repairs.refused += 1
+            _log.warning("a job's end could not be made good", job_id=job_id, queue=self._queue, reason=str(refused))
+            return
+        if appended.fresh:
+            self._repairs.told += 1
+            state = events[-1].leads_to
+            _log.warning(
+                "a job's end was made good", job_id=job_id, queue=self._queue, state=state, was=suspect.standing
+            )
+
+    async def _send_on(self, suspect: _Suspect, end: End) -> None:
+        if end.job is not None and await end.job.try_again(completed=end.completed):
+            self._repairs.sent += 1
+            _log.warning("a job that was to be tried again was sent on", job_id=suspect.job_id, queue=self._queue)
