@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -36,10 +37,16 @@ class Audience:
         self._publishing: list[asyncio.Task[None]] = []
         self._watching: list[asyncio.Task[None]] = []
 
-    def begin(self, seconds: float) -> None:
-        """Some of the clients ask for their job before it exists."""
+    def begin(self, seconds: float, *, lasting: bool = False) -> None:
+        """Some of the clients ask for their job before it exists.
+
+        Jobs live about so long; with ``lasting`` every second one until :meth:`all_over`.
+        """
         self._watching = [asyncio.create_task(each.run()) for each in self.clients]
-        self._publishing = [asyncio.create_task(each.run(self._ending, seconds)) for each in self.publishers]
+        self._publishing = [
+            asyncio.create_task(each.run(self._ending, math.inf if lasting and number % 2 == 0 else seconds))
+            for number, each in enumerate(self.publishers)
+        ]
 
     def check(self) -> None:
         """Raise what broke a client or a publisher, which is no violation but a fault of the harness."""

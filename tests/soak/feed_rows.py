@@ -23,7 +23,7 @@ async def killed_again_and_again(scene: Scene) -> None:
             scene.crowd.check()
             await asyncio.sleep(KILL_EVERY)
     scene.expect(f"{kills} subscriber connections were killed", kills > 0)
-    took = await scene.until_level("the last kill", scene.now)
+    took = await scene.until_level_in_silence("the last kill", scene.now)
     scene.figures.at_most("level after the last kill", took, LEVEL_WITHIN, "s")
     await scene.published(1)
 

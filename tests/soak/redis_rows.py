@@ -27,9 +27,11 @@ async def killed(scene: Scene) -> None:
         scene.house.redis.kill()
         await asyncio.sleep(down)
         await scene.house.start_redis(empty=False)
-        took = await scene.until_level(f"Redis was away for {down:g} s", scene.now)
+        took = await scene.until_level_in_silence(f"Redis was away for {down:g} s", scene.now)
         scene.figures.at_most(f"level once Redis accepts, after {down:g} s and its start", took, 1, "s")
     await scene.published(1)
+    lives = max(len(each.truth.epochs) for each in scene.crowd.publishers)
+    scene.expect(f"no record was begun anew: each has {lives} life", lives == 1)
 
 
 async def emptied(scene: Scene) -> None:
@@ -116,6 +118,6 @@ async def _seconds(condition: Callable[[], Awaitable[bool]], start: float) -> fl
 
 
 async def _recover(scene: Scene, after: str) -> None:
-    took = await scene.until_level(after, scene.now)
+    took = await scene.until_level_in_silence(after, scene.now)
     scene.figures.at_most(f"level after {after}", took, LEVEL_WITHIN, "s")
     await scene.published(1)

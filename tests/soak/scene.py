@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.gateway.support import until_ready
-from tests.soak.audience import BRIEF, WATCHERS, Audience, audience
+from tests.soak.audience import WATCHERS, Audience, audience
 from tests.soak.faults import LEVEL_WITHIN, QUIET, say
 from tests.soak.pair import Pair, pair
 from tests.soak.polling import ByPolling
@@ -22,6 +22,8 @@ ALL_DOORS: Final = (*DOORS, ByPolling)
 EVENTS_A_TURN: Final = 3.7
 """What a job does in one go is this many events on average: sometimes a burst."""
 LOOK: Final = 0.01
+LAST_WORDS: Final = 0.15
+"""Seconds in which events are still recorded: those that a feed which is not back yet will never carry."""
 SLICES: Final = 500
 """Bytes at once through a client's proxy: less than most messages."""
 
@@ -106,6 +108,14 @@ class Scene:
             self.violations.append(f"{LEVEL_WITHIN:g} s after {after} not everybody is level")
         return self.now - start
 
+    async def until_level_in_silence(self, after: str, start: float) -> float:
+        """The same, and soon nothing is recorded any more: the next event of a job would show what is missing."""
+        await asyncio.sleep(LAST_WORDS)
+        self.crowd.hold()
+        took = await self.until_level(after, start)
+        self.crowd.go_on()
+        return took
+
     async def finish(self) -> None:
         """Let the jobs end, give everybody time, and check."""
         await self.house.repaired()
@@ -129,7 +139,7 @@ async def play(row: Row, size: Size, seed: int, binary: Path) -> Scene:
         crowd = await stack.enter_async_context(
             audience(house.redis.url, urls, size.clients, seed, doors=row.doors, rate=_rate(size))
         )
-        crowd.begin(float("inf"))
+        crowd.begin(size.seconds, lasting=True)
         scene = Scene(size, house, crowd, fronts, seed)
         await scene.until(lambda: all(each.present for each in crowd.clients), "everybody to be there", scene.now, 60)
         await row.act(scene)
@@ -152,6 +162,6 @@ async def _fronts(stack: contextlib.AsyncExitStack, house: Pair, seed: int) -> l
 
 
 def _rate(size: Size) -> float:
-    """Turns a second of each job that lives until the end."""
+    """Turns a second of each job: a third is brief, and of the others every second one ends early, by chance."""
     jobs = -(-size.clients // WATCHERS)
-    return size.events / size.seconds / EVENTS_A_TURN / (jobs - jobs // BRIEF)
+    return size.events / size.seconds / EVENTS_A_TURN / (jobs * 0.5)
