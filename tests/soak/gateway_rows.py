@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -13,6 +14,8 @@ from tests.gateway.crowd import gauge
 from tests.gateway.events import progressed, queued, started
 from tests.gateway.support import GatewayProcess, frame, http, stalled_socket, upgrade
 from tests.soak.checker import Opened
+from tests.soak.faults import LEVEL_WITHIN
+from tests.soak.light import LightClassic, LightSocketIo, LightWebSocket
 from tests.soak.polling import ByPolling
 from tests.soak.resuming import BySocketIo, BySse, ByWebSocket, Classic, Resuming
 from tests.soak.scene import LOOK, Scene
@@ -30,6 +33,7 @@ MOST_IN_A_TENTH: Final = 0.25
 """Of all closes, in any tenth of the window; even is 0.1."""
 READINGS: Final = "jobcast_readings_total"
 MOST_READINGS: Final = 1.2
+LIGHT: Final = (LightWebSocket, BySse, LightSocketIo, LightClassic)
 CROWD: Final = (Classic, ByWebSocket, Classic, BySse, Classic, BySocketIo, Classic, ByPolling)
 """All clients of a job begin at one gateway, and half of them come to the other without a position."""
 
@@ -39,14 +43,16 @@ async def killed(scene: Scene) -> None:
     await scene.published(0.4)
     await scene.until_level("the events before", scene.now)
     waited = {client: client.waited for client in scene.crowd.clients}
-    start = scene.now
+    start, own = scene.now, time.process_time()
     scene.house.gateways[0].kill()
-    await scene.crowd.until_level(15)
+    await scene.crowd.until_level(LEVEL_WITHIN)
+    own = time.process_time() - own
     lost = [client for client in scene.crowd.clients if client.left_at >= start]
     scene.expect(f"{len(lost)} clients lost their gateway", bool(lost))
     took = sorted(client.taken_at - start - (client.waited - waited[client]) for client in lost)
     spell = Spell(took)
     print(f"     taken by the other, their own back-off not counted: {spell}")
+    print(f"     the clients' own process took {own:.1f} s of CPU until all were level")
     scene.figures.at_most("p99 until taken by the other, beside the back-off", spell.p99 / 1000, 2, "s")
     scene.house.replace_gateway(0)
     await scene.house.repaired()
@@ -78,7 +84,7 @@ async def _roll(scene: Scene, number: int) -> None:
     scene.figures.at_most("from SIGTERM to the end, with clients that do not read", took, DRAIN + 1, "s")
     seen = await states
     scene.expect(f"not ready before the port closed: {' '.join(seen)}", seen[-2:] == ["503", "closed"])
-    await scene.crowd.until_level(15)
+    await scene.crowd.until_level(LEVEL_WITHIN)
     lost = [client for client in scene.crowd.clients if client.left_at >= start]
     _spread(scene, lost, start)
     _readings(scene, lost, marks, await gauge(other.url, READINGS) - before)

@@ -33,7 +33,7 @@ ROWS: Final = {
     4: Row("half-open link to Redis", redis_rows.half_open, Size(500, 10_000, 10), linked=True),
     5: Row("feeds killed every 200 ms", feed_rows.killed_again_and_again, Size(200, 20_000, 60)),
     6: Row("a feed overflows", feed_rows.overflowed, Size(200, 5_000, 20)),
-    7: Row("a gateway killed", gateway_rows.killed, Size(2000, 10_000, 30)),
+    7: Row("a gateway killed", gateway_rows.killed, Size(2000, 10_000, 30), doors=gateway_rows.LIGHT),
     8: Row(
         "rolling restart",
         gateway_rows.rolled,
