@@ -28,8 +28,9 @@ class Link:
     def reset(self) -> None:
         """Both ends read an error, not an end."""
         for writer in self._writers:
-            with contextlib.suppress(OSError):
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            if not writer.is_closing():
+                with contextlib.suppress(OSError):
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
 
 
