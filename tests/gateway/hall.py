@@ -53,7 +53,7 @@ class Hall:
             for ledger in guest.ledgers.values():
                 ledger.progress = self.progress
 
-    def _published(self, job_id: str, _queue: str, wire: bytes) -> None:
+    def _published(self, job_id: str, _queue: str, wire: bytes, _queue_wire: bytes) -> None:
         message = parse(wire)
         assert message is not None
         assert message.position is not None

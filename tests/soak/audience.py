@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -16,7 +17,9 @@ from tests.soak.publishing import Publisher
 from tests.soak.resuming import Resuming
 
 WATCHERS: Final = 8
-"""Clients of each job: two of each door."""
+"""Clients of each job: two of each door, where there are four."""
+BRIEF: Final = 3
+"""One job in so many is brief. Where nothing is ever published again, nothing but a look at the record finds a loss."""
 LOOK: Final = 0.02
 ASK: Final = 0.25
 """Seconds between two looks at the record: an emptied one may have begun anew."""
@@ -34,16 +37,36 @@ class Audience:
         self._publishing: list[asyncio.Task[None]] = []
         self._watching: list[asyncio.Task[None]] = []
 
-    def begin(self, seconds: float) -> None:
-        """Some of the clients ask for their job before it exists."""
+    def begin(self, seconds: float, *, lasting: bool = False) -> None:
+        """Some of the clients ask for their job before it exists.
+
+        Jobs live about so long; with ``lasting`` every second one until :meth:`all_over`.
+        """
         self._watching = [asyncio.create_task(each.run()) for each in self.clients]
-        self._publishing = [asyncio.create_task(each.run(self._ending, seconds)) for each in self.publishers]
+        self._publishing = [
+            asyncio.create_task(each.run(self._ending, math.inf if lasting and number % 2 == 0 else seconds))
+            for number, each in enumerate(self.publishers)
+        ]
 
     def check(self) -> None:
         """Raise what broke a client or a publisher, which is no violation but a fault of the harness."""
         for task in self._publishing + self._watching:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+    @property
+    def events(self) -> int:
+        """Recorded so far."""
+        return sum(each.events for each in self.publishers)
+
+    def hold(self) -> None:
+        """Nothing more is published; what is under way may still land."""
+        for publisher in self.publishers:
+            publisher.going.clear()
+
+    def go_on(self) -> None:
+        for publisher in self.publishers:
+            publisher.going.set()
 
     async def all_over(self) -> None:
         """Let every job end; the record is asked for its last word."""
@@ -90,9 +113,14 @@ class Audience:
         return found
 
     async def leave(self) -> None:
-        for task in self._watching + self._publishing:
-            task.cancel()
-        await asyncio.gather(*self._watching, *self._publishing, return_exceptions=True)
+        tasks = self._watching + self._publishing
+        async with asyncio.timeout(ENDING_WITHIN):
+            while under_way := [task for task in tasks if not task.done()]:
+                # More than once: a call of redis-py swallows a cancellation now and then, and the task goes on.
+                for task in under_way:
+                    task.cancel()
+                await asyncio.wait(under_way, timeout=0.5)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_there(position: Position | None, goal: Position | None) -> bool:
@@ -106,14 +134,27 @@ def _stay(before: Position | None, now: Position | None) -> Position | None:
 
 
 @contextlib.asynccontextmanager
-async def audience(redis_url: str, urls: Sequence[str], clients: int, seed: int) -> AsyncIterator[Audience]:
-    """So many clients, ``WATCHERS`` for each job."""
+async def audience(
+    redis_url: str,
+    urls: Sequence[str],
+    clients: int,
+    seed: int,
+    *,
+    doors: Sequence[type[Resuming]] = resuming.DOORS,
+    rate: float | None = None,
+) -> AsyncIterator[Audience]:
+    """So many clients, ``WATCHERS`` for each job; a job does something ``rate`` times a second, or as chance has it."""
     redis = connect(redis_url, name="soak")
     journal = RedisJournal(redis)
     jobs = [f"job-{number}" for number in range(-(-clients // WATCHERS))]
-    publishers = [Publisher(journal, job, random.Random(f"{seed}-{job}")) for job in jobs]
+    publishers = [
+        Publisher(journal, job, random.Random(f"{seed}-{job}"), rate=rate, brief=number % BRIEF == BRIEF - 1)
+        for number, job in enumerate(jobs)
+    ]
     async with resuming.session() as sse:
-        watching = [resuming.client(each, jobs[each // WATCHERS], urls, seed, sse) for each in range(clients)]
+        watching = [
+            resuming.client(each, jobs[each // WATCHERS], urls, seed, sse, doors=doors) for each in range(clients)
+        ]
         found = Audience(journal, publishers, watching)
         try:
             yield found

@@ -62,14 +62,18 @@ async def roll_gateway(pair: Pair, _audience: Audience, chance: random.Random) -
 async def hang_gateway(pair: Pair, audience: Audience, chance: random.Random) -> None:
     """It stands still while its feed overflows, so that Redis closes the connection with events unsent."""
     gateway = chance.choice(pair.gateways)
-    channel = Keys().channel(chance.choice(audience.publishers).job_id)
     seconds = chance.uniform(2, 5)
     gateway.pause()
     try:
-        await asyncio.to_thread(_overflow, pair, channel)
+        await overflow(pair, audience)
         await asyncio.sleep(seconds)
     finally:
         gateway.resume()
+
+
+async def overflow(pair: Pair, audience: Audience) -> None:
+    """More than a feed that is not read holds, on the channel of a job both gateways follow."""
+    await asyncio.to_thread(_overflow, pair, Keys().channel(audience.publishers[0].job_id))
 
 
 def _overflow(pair: Pair, channel: str) -> None:

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import random
 import shutil
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from tests.gateway.support import GatewayProcess, until_ready
+from tests.soak.proxy import Proxy, proxy
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import free_port
 
 DRAIN: Final = 2.0
 CONFIG: Final = {
@@ -22,11 +25,16 @@ ENVIRONMENT: Final = {"JOBCAST_DRAIN": str(DRAIN)}
 
 
 class Pair:
-    """``complaints`` is what a gateway did that none may do: logged an error, or did not end when it was asked to."""
+    """``complaints`` is what a gateway did that none may do: logged an error, or did not end when it was asked to.
 
-    def __init__(self, redis: RedisServer) -> None:
+    With a ``link`` the gateways reach Redis through it, and everybody else directly.
+    """
+
+    def __init__(self, redis: RedisServer, link: Proxy | None, environment: Mapping[str, str]) -> None:
         self.redis = redis
-        self.gateways = [GatewayProcess(redis.url, ENVIRONMENT) for _ in range(2)]
+        self.link = link
+        self._environment = {**ENVIRONMENT, **environment}
+        self.gateways = [self._gateway() for _ in range(2)]
         self.complaints: list[str] = []
         self.losses = 0
         """Times a gateway lost its feed."""
@@ -35,6 +43,10 @@ class Pair:
     @property
     def urls(self) -> list[str]:
         return [gateway.url for gateway in self.gateways]
+
+    def _gateway(self, port: int = 0) -> GatewayProcess:
+        url = self.redis.url if self.link is None else f"redis://127.0.0.1:{self.link.port}/0"
+        return GatewayProcess(url, self._environment, port=port)
 
     async def ready(self) -> None:
         for gateway in self.gateways:
@@ -52,7 +64,7 @@ class Pair:
         old = self.gateways[number]
         self._look_at(old)
         old.close()
-        self.gateways[number] = GatewayProcess(self.redis.url, ENVIRONMENT, port=old.port)
+        self.gateways[number] = self._gateway(old.port)
         self._later(until_ready(self.gateways[number]))
 
     async def end_gateway(self, number: int) -> None:
@@ -104,16 +116,21 @@ def _remove(file: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def pair(binary: Path) -> AsyncIterator[Pair]:
+async def pair(
+    binary: Path,
+    *,
+    config: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    linked: bool = False,
+) -> AsyncIterator[Pair]:
     """Both gateways ready; everything is ended afterwards, and ``complaints`` are whole then."""
-    redis = RedisServer(binary, appendonly=True, config=CONFIG)
-    try:
+    redis = RedisServer(binary, appendonly=True, config={**CONFIG, **(config or {})})
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(redis.close)
         await asyncio.to_thread(redis.start)
-        found = Pair(redis)
-        try:
-            await found.ready()
-            yield found
-        finally:
-            await found.close()
-    finally:
-        redis.close()
+        between = proxy([redis.port], free_port(), random.Random(redis.port))
+        link = await stack.enter_async_context(between) if linked else None
+        found = Pair(redis, link, environment or {})
+        stack.push_async_callback(found.close)
+        await found.ready()
+        yield found

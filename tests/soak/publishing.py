@@ -19,6 +19,8 @@ RATES: Final = (0.4, 4.0, 15.0, 40.0)
 """Events a second; in the slowest jobs nothing follows a lost event for seconds."""
 BURSTS: Final = (20, 80, 300)
 """Events without a pause; the longest is more than the history holds."""
+BRIEF: Final = 0.5
+"""Seconds a brief job lives: it is over before anything is broken, and only its record says that it ever was."""
 PAUSE: Final = 0.1
 MOST_ATTEMPTS: Final = 50
 
@@ -26,8 +28,14 @@ MOST_ATTEMPTS: Final = 50
 class Publisher:
     """One job, from its first event to its last. ``truth`` is what the journal said it recorded."""
 
-    def __init__(self, journal: RedisJournal, job_id: str, chance: random.Random) -> None:
+    def __init__(
+        self, journal: RedisJournal, job_id: str, chance: random.Random, *, rate: float | None, brief: bool
+    ) -> None:
         self.job_id = job_id
+        self.brief = brief
+        self.going = asyncio.Event()
+        """Cleared, nothing more is appended until it is set again."""
+        self.going.set()
         self.truth = Truth()
         self.oddities: list[str] = []
         """What the journal said that cannot be."""
@@ -35,20 +43,22 @@ class Publisher:
         self.repeated = 0
         self._journal = journal
         self._chance = chance
+        self._rate = rate
         self._writer = Writer()
         self._attempt = 1
         self._last: Position | None = None
 
     async def run(self, ending: asyncio.Event, longest: float) -> None:
         """Live for a while, at most until ``ending``; then end as jobs do."""
-        loop, rate = asyncio.get_running_loop(), self._chance.choice(RATES)
-        until = loop.time() + longest * self._chance.uniform(0.2, 1.2)
+        loop, rate = asyncio.get_running_loop(), self._rate or self._chance.choice(RATES)
+        until = loop.time() + (BRIEF if self.brief else longest * self._chance.uniform(0.2, 1.2))
         for event in (queued(self.job_id), started(self.job_id)):
             await self._append(event)
         while loop.time() < until and not ending.is_set():
             for event in self._some():
                 await self._append(event)
-            await asyncio.sleep(self._chance.expovariate(rate))
+            pause = self._chance.expovariate(rate)
+            await asyncio.sleep(min(pause, BRIEF) if self.brief else pause)
         end = self._chance.choice((completed, failed))
         await self._append(end(self.job_id, self._attempt))
 
@@ -75,6 +85,7 @@ class Publisher:
     async def _append(self, event: Event) -> None:
         key, tries = self._writer.key(), 0
         while True:
+            await self.going.wait()
             tries += 1
             try:
                 position = (await self._journal.append(event, key=key)).position

@@ -46,7 +46,7 @@ class Payload(msgspec.Struct):
 
 
 _payload: Final = msgspec.json.Decoder(Payload).decode
-_message: Final = msgspec.json.Decoder(tuple[str, Payload]).decode
+read_message: Final = msgspec.json.Decoder(tuple[str, Payload]).decode
 
 
 class Resuming:
@@ -62,6 +62,12 @@ class Resuming:
         self.position: Position | None = None
         self.present = False
         """The gateway has taken the subscription, on a connection that is still there as far as is known."""
+        self.taken_at = 0.0
+        """When that was; this and what follows in seconds, by the loop's clock."""
+        self.left_at = 0.0
+        """When the last connection ended."""
+        self.waited = 0.0
+        """Slept between connections, in all."""
         self._chance = chance
         self._urls = itertools.cycle(urls)
         self._delay = BACKOFF[0]
@@ -76,7 +82,10 @@ class Resuming:
             with contextlib.suppress(OSError, TimeoutError, WebSocketException, aiohttp.ClientError, Refused):
                 await self._live(next(self._urls))
             self._transport, self.present = None, False
-            await asyncio.sleep(self._delay * self._chance.uniform(0.5, 1))
+            self.left_at = asyncio.get_running_loop().time()
+            wait = self._delay * self._chance.uniform(0.5, 1)
+            await asyncio.sleep(wait)
+            self.waited += wait
             self._delay = min(2 * self._delay, BACKOFF[1])
 
     def reset(self) -> None:
@@ -120,6 +129,7 @@ class Resuming:
 
     def _taken(self) -> None:
         self.present = True
+        self.taken_at = asyncio.get_running_loop().time()
         self._delay = BACKOFF[0]
 
 
@@ -148,7 +158,7 @@ class ByWebSocket(Resuming):
         await connection.send(self._call())
 
     async def _take(self, _connection: ClientConnection, text: bytes) -> None:
-        self._hear(*_message(text))
+        self._hear(*read_message(text))
 
 
 class BySocketIo(ByWebSocket):
@@ -162,7 +172,7 @@ class BySocketIo(ByWebSocket):
 
     async def _take(self, connection: ClientConnection, text: bytes) -> None:
         if text.startswith(b"42"):
-            self._hear(*_message(text[2:]))
+            self._hear(*read_message(text[2:]))
         elif text == b"2":
             await connection.send("3")
         elif text.startswith(b"0"):
@@ -228,9 +238,17 @@ def session() -> aiohttp.ClientSession:
 DOORS: Final[tuple[type[Resuming], ...]] = (ByWebSocket, BySse, BySocketIo, Classic)
 
 
-def client(number: int, job_id: str, urls: Sequence[str], seed: int, sse: aiohttp.ClientSession) -> Resuming:
+def client(
+    number: int,
+    job_id: str,
+    urls: Sequence[str],
+    seed: int,
+    sse: aiohttp.ClientSession,
+    *,
+    doors: Sequence[type[Resuming]] = DOORS,
+) -> Resuming:
     """One of each door in turn, and every second one of a door begins at the other gateway."""
-    kind = DOORS[number % len(DOORS)]
-    turn = number // len(DOORS) % len(urls)
+    kind = doors[number % len(doors)]
+    turn = number // len(doors) % len(urls)
     more: tuple[Any, ...] = (sse,) if kind is BySse else ()
     return kind(job_id, [*urls[turn:], *urls[:turn]], random.Random(f"{seed}-{number}"), *more)
