@@ -52,7 +52,9 @@ class Metrics:
         self.readings = Counter("jobcast_readings", "Records read for watchers", registry=registry)
         self.lagged = Counter("jobcast_lagged", "Times a client fell behind its outbox", registry=registry)
         self.slow = Counter("jobcast_slow_closed", "Clients closed as slow", registry=registry)
-        self.quarantined = Counter("jobcast_quarantined", "Published bytes that are no event", registry=registry)
+        self.quarantined = Counter(
+            "jobcast_quarantined", "Published bytes that are no event, and records that are none", registry=registry
+        )
         self.sink_errors = Counter("jobcast_sink_errors", "Watchers that failed on an event", registry=registry)
         self.silent_gaps = Counter(
             "jobcast_silent_gaps", "Jobs and queues of which the feed lost events without a word", registry=registry

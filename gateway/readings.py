@@ -54,6 +54,7 @@ class Readings:
                 answer.set_exception(error)
             return
         self._metrics.readings.inc(len(readings))
+        self._metrics.quarantined.inc(sum(reading.garbled for reading in readings))
         for answers, reading in zip(batch.values(), readings, strict=True):
             for answer in _waiting((answers,)):
                 answer.set_result(reading)

@@ -99,7 +99,11 @@ def _latest(fields: dict[str, bytes], kind: type[E], attempt: int | None = None)
     payload = fields.get(f"event:{kind.kind}")
     if payload is None:
         return None
-    event = msgspec.json.decode(payload, type=kind)
+    try:
+        event = msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Written by somebody else, by hand say: the rest of the record is told all the same.
+        return None
     return event if attempt is None or event.attempt == attempt else None
 
 

@@ -41,7 +41,10 @@ def read_progress(value: object, stage: object, details: Any, eta: object) -> Sa
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # An int is always finite, and one of four hundred digits has no float to be asked with.
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
 
 
 def _clamp(value: float) -> float | int:

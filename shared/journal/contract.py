@@ -60,13 +60,15 @@ class Reading:
     """A job's record at one instant.
 
     ``fields`` is empty when there is no record. ``missed`` are the events after the position asked for;
-    ``recovered`` says that they are all of them (same epoch, none trimmed away).
+    ``recovered`` says that they are all of them (same epoch, none trimmed away). ``garbled``: there is something that
+    is no record, which stands for none.
     """
 
     position: Position | None
     fields: dict[str, bytes]
     missed: Sequence[Entry] = ()
     recovered: bool = False
+    garbled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

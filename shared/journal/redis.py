@@ -7,15 +7,20 @@ from importlib import resources
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import ResponseError
 
+from jobcast.shared import logs
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
 from jobcast.shared.journal.contract import Appended, Changes, Entry, IndexPage, Key, Life, Reading, continues
 from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
 from jobcast.shared.redis import unavailable
-from jobcast.shared.states import LAW, LIVE
+from jobcast.shared.states import LAW, LIVE, TERMINAL
 
+_log = logs.get("journal")
+_STATES: Final = {state: state for state in LIVE | TERMINAL}
 _SCRIPT: Final = resources.files("jobcast.shared.journal").joinpath("append.lua").read_text("utf-8")
 _CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 # A script and not a transaction: Redis refuses MULTI, even around reads, while it is out of memory.
@@ -37,7 +42,9 @@ if redis.call('HGET', KEYS[3], 'epoch') ~= ARGV[1] then return {state, rows, 0} 
 while true do
   local page = redis.call('XREVRANGE', KEYS[2], top, '-', 'COUNT', 16)
   for _, row in ipairs(page) do
-    if tonumber(row[2][4]) <= tonumber(ARGV[2]) then return {state, rows, 1} end
+    local number = row[2][1] == 'e' and tonumber(row[2][4] or '')
+    if not number then return {state, rows, 0} end
+    if number <= tonumber(ARGV[2]) then return {state, rows, 1} end
     rows[#rows + 1] = row
     oldest = row[1]
   end
@@ -117,12 +124,12 @@ class RedisJournal:
 
     async def read(self, job_id: str, since: Position | None = None) -> Reading:
         if since is None:
-            with unavailable():
-                return _reading(await self._client.hgetall(self._keys.state(job_id)))  # type: ignore[arg-type]
-        with unavailable():
-            state, rows = await self._read_since(
-                keys=[self._keys.state(job_id), self._keys.history(job_id)], args=[since.seq]
-            )
+            return (await self.read_many([job_id]))[0]
+        keys = [self._keys.state(job_id), self._keys.history(job_id)]
+        found = await self._read(self._read_since, keys, since.seq)
+        if found is None:
+            return (await self.read_many([job_id]))[0]
+        state, rows = found
         reading = _reading(dict(zip(state[::2], state[1::2], strict=True)))
         if reading.position is None:
             return reading
@@ -130,6 +137,16 @@ class RedisJournal:
         if not continues(since, reading.position, missed):
             return reading
         return Reading(reading.position, reading.fields, missed, recovered=True)
+
+    async def _read(self, script: AsyncScript, keys: Sequence[str], *args: str | int) -> Any:
+        """The script's answer; None where what stands under a key is no state or no history."""
+        with unavailable():
+            try:
+                return await script(keys=keys, args=args)
+            except ResponseError as error:
+                if not _is_of_another_kind(error):
+                    raise
+                return None
 
     async def read_many(self, job_ids: Iterable[str]) -> list[Reading]:
         ids = list(job_ids)
@@ -139,11 +156,16 @@ class RedisJournal:
             async with self._client.pipeline(transaction=False) as pipe:
                 for job_id in ids:
                     pipe.hgetall(self._keys.state(job_id))
-                return [_reading(answer) for answer in await pipe.execute()]
+                return [_reading(answer) for answer in await pipe.execute(raise_on_error=False)]
 
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
         with unavailable():
-            newest_first = await self._client.xrevrange(self._keys.history(job_id), count=limit)
+            try:
+                newest_first = await self._client.xrevrange(self._keys.history(job_id), count=limit)
+            except ResponseError as error:
+                if not _is_of_another_kind(error):
+                    raise
+                return []
         return _entries(cast("list[Any]", newest_first))[::-1]
 
     async def request_cancel(self, job_id: str, reason: str) -> bool:
@@ -190,10 +212,15 @@ class RedisJournal:
 
     async def read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
         keys = self._keys
-        with unavailable():
-            state, rows, whole = await self._read_changed(
-                keys=[keys.state(job_id), keys.history(job_id), keys.queue_state(queue)], args=[since.epoch, since.seq]
-            )
+        found = await self._read(
+            self._read_changed,
+            [keys.state(job_id), keys.history(job_id), keys.queue_state(queue)],
+            since.epoch,
+            since.seq,
+        )
+        if found is None:
+            return (await self.read_many([job_id]))[0]
+        state, rows, whole = found
         reading = _reading(dict(zip(state[::2], state[1::2], strict=True)))
         if reading.position is None or not whole:
             return reading
@@ -223,12 +250,32 @@ def _read_cursor(cursor: str | None) -> int | None:
     return None if cursor is None else int(cursor)
 
 
-def _reading(fields: dict[bytes, bytes]) -> Reading:
-    if not fields.get(b"epoch") or not fields.get(b"seq"):
-        return Reading(None, {})
-    position = Position(fields[b"epoch"].decode(), int(fields[b"seq"]))
-    return Reading(position, {name.decode(): value for name, value in fields.items()})
+def _reading(answer: dict[bytes, bytes] | Exception) -> Reading:
+    """The record in a state hash. What somebody else wrote there must not keep others from being read: it is none."""
+    if isinstance(answer, Exception):
+        if not _is_of_another_kind(answer):
+            raise answer
+        return _garbled(answer)
+    try:
+        fields = {name.decode(): value for name, value in answer.items()}
+        if not fields.get("epoch") or not fields.get("seq"):
+            return Reading(None, {})
+        position = Position.check(fields["epoch"].decode(), int(fields["seq"]))
+        int(fields["attempt"]), int(fields["at"]), fields["queue"].decode(), _STATES[fields["state"].decode()]
+    except (ValueError, KeyError, BadRequest) as error:
+        return _garbled(error)
+    return Reading(position, fields)
+
+
+def _garbled(error: Exception) -> Reading:
+    _log.warning("a job's record cannot be read and is taken for none", reason=repr(error)[:200])
+    return Reading(None, {}, garbled=True)
+
+
+def _is_of_another_kind(error: Exception) -> bool:
+    """Whether the key is a list, say, where a hash is asked for."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 def _entries(rows: Sequence[Any]) -> list[Entry]:
-    return [Entry(int(entry_id.partition(b"-")[0]), values[b"e"]) for entry_id, values in rows]
+    return [Entry(int(entry_id.partition(b"-")[0]), values[b"e"]) for entry_id, values in rows if b"e" in values]

@@ -247,3 +247,7 @@ def test_what_bullmq_pins_is_left_unpinned_by_us() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
     assert not [each for each in asked if each.startswith(("msgpack", "semver", "croniter"))]
+
+
+def test_progress_of_a_million_digits_is_clamped() -> None:
+    assert read_progress(10**1_000_000, None, None, None).progress == 100
