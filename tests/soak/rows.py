@@ -55,15 +55,19 @@ class Plan:
     events: int | None = None
     seconds: float | None = None
     fsync: str | None = None
+    through: int | None = None
 
     @property
     def command(self) -> str:
         given = {"clients": self.clients, "events": self.events, "seconds": self.seconds, "fsync": self.fsync}
+        given["through"] = self.through
         more = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
         return f'make soak SCENARIO=rows ARGS="--row {self.row} --seed {self.seed}{more}"'
 
     def rows(self) -> Iterator[tuple[int, Row, Size]]:
         for number, row, size in parts(self.row):
+            if self.through not in {None, number}:
+                continue
             given = {"clients": self.clients, "events": self.events, "seconds": self.seconds}
             config = {"appendfsync": self.fsync} if self.fsync else {}
             chosen = replace(size, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -108,6 +112,7 @@ def _plan() -> Plan:
     parser.add_argument("--events", type=int, help="of all jobs together, about")
     parser.add_argument("--seconds", type=float, help="in which they are published, and how long what lasts is broken")
     parser.add_argument("--fsync", choices=["always", "everysec"], help="Redis' appendfsync")
+    parser.add_argument("--through", type=int, choices=THROUGH, help="of row 33, this row alone")
     return Plan(**vars(parser.parse_args()))
 
 
