@@ -25,7 +25,8 @@ MOST_UNANSWERED: Final = 4
 """A Redis that hangs is noticed within 2 to 2.5 s."""
 CONNECT_DEADLINE: Final = 3.0
 FOLLOW_DEADLINE: Final = 3.0
-BACKOFF: Final = (0.1, 2.0)
+BACKOFF: Final = (0.1, 0.5)
+"""A gateway is one client among Redis' many: to ask twice a second costs nothing, and everybody waits for the answer."""
 BATCH: Final = 500
 """Channels in one SUBSCRIBE."""
 
