@@ -26,7 +26,7 @@ MOST_UNANSWERED: Final = 4
 CONNECT_DEADLINE: Final = 3.0
 FOLLOW_DEADLINE: Final = 3.0
 BACKOFF: Final = (0.1, 0.5)
-"""A gateway is one client among Redis' many: to ask twice a second costs nothing, and everybody waits for the answer."""
+"""A gateway is one client among Redis' many: to ask twice a second costs nothing, and everybody waits for it."""
 BATCH: Final = 500
 """Channels in one SUBSCRIBE."""
 

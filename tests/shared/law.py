@@ -4,7 +4,8 @@ A witness sees what is offered and answered, what is published, and the record a
 out; no I/O.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
 from tests.contract.test_law import LEADS_TO, MAY_FOLLOW
 
+PLACE = re.compile(rb'"queuePosition":\{"seq":([0-9]+),"epoch":"([0-9a-z]+)"\},')
 OVER = {"completed", "failed", "cancelled"}
 Where = TypeVar("Where")
 
@@ -196,12 +198,30 @@ class Witness:
         for job, life in self.ended:
             by_queue.setdefault((keys.queue_channel(life.queue), job), []).extend(life.wires)
         for channel in {channel for channel, _ in by_queue}:
-            for wire in self._heard.get(channel, []):
+            for wire in self._unplaced(channel, self._heard.get(channel, [])):
                 told.setdefault((channel, decode(wire).job_id), []).append(wire)
         self._compare(told, by_queue)
         strangers = set(self._heard) - set(right) - {channel for channel, _ in by_queue}
         if strangers:
             self._against(f"something was published on {sorted(strangers)}, of which nothing was recorded")
+
+    def _unplaced(self, channel: str, wires: Sequence[bytes]) -> Iterator[bytes]:
+        """The events of a queue's channel without their places, which count 1, 2, 3 in each life of its record."""
+        epoch, last, lives = b"", 0, set[bytes]()
+        for wire in wires:
+            found = PLACE.search(wire)
+            if found is None:
+                self._against(f"on {channel} an event has no place in the queue: {wire!r}")
+                continue
+            if found[2] != epoch:
+                if found[2] in lives:
+                    self._against(f"{channel} went back to an older life")
+                epoch, last = found[2], 0
+                lives.add(epoch)
+            if int(found[1]) != last + 1:
+                self._against(f"on {channel} number {int(found[1])} came after {last}")
+            last = int(found[1])
+            yield wire[: found.start()] + wire[found.end() :]
 
     def _compare(self, told: Mapping[Where, list[bytes]], right: Mapping[Where, list[bytes]]) -> None:
         for where in told.keys() | right.keys():
