@@ -121,6 +121,7 @@ class QueueWatch:
         self._queue = queue
         self._ledger = Ledger()
         self._since = since
+        self._met = 0
 
     def opening(self) -> list[Call]:
         self._ledger.forget_calls()
@@ -137,7 +138,7 @@ class QueueWatch:
         job_id = message.payload.get("jobId")
         place = message.payload.get("queuePosition")
         if isinstance(place, dict):
-            self._since = follow.position_of(place) or self._since
+            self._move(follow.position_of(place) or self._since)
         # A job whose record is gone has no queue any more.
         if not isinstance(job_id, str) or message.payload.get("queue") not in (self._queue, None):
             return Taken()
@@ -146,7 +147,7 @@ class QueueWatch:
             # The gateway knows better which of the queue's jobs it has told; this one is met in its midst.
             del self._ledger.jobs[job_id]
             verdict = self._ledger.follow(job_id, message)
-        self._forget_finished()
+        self._met += 1
         return Taken(show=(message,)) if verdict is Verdict.APPLY else Taken()
 
     @property
@@ -162,11 +163,18 @@ class QueueWatch:
 
     def _take_place(self, message: Message) -> Taken:
         if message.event == "queue-position":
-            self._since = follow.position_of(message.payload)
+            self._move(follow.position_of(message.payload))
         elif message.event == "queue-reset":
             self._ledger.jobs.clear()
             self._since = None
         return Taken()
+
+    def _move(self, place: Position | None) -> None:
+        # While the place stands still, what was shown since may be told again from there, and must be known then.
+        if place != self._since and self._met >= FINISHED_REMEMBERED:
+            self._met = 0
+            self._forget_finished()
+        self._since = place
 
     def _granted(self, payload: dict[str, Any]) -> Taken:
         snapshot = payload.get("snapshot")

@@ -1,24 +1,26 @@
 """What a client missed is read for it, one record after the other, while it has room: one task for each client."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from jobcast.gateway.freshness import Informed
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.outlet import Outlet
-from jobcast.gateway.queue_watch import MOST_CHANGES, Asked, QueueWatch
+from jobcast.gateway.queue_watch import MOST_CHANGES, QueueWatch
 from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Message
 from jobcast.shared import logs
 from jobcast.shared.errors import Unavailable
-from jobcast.shared.journal.contract import Changes, Reading
+from jobcast.shared.journal.contract import Ask, Changes, Reading
 from jobcast.shared.snapshot import Snapshot, build
 from jobcast.shared.states import LIVE
 
 RETRY_READING: Final = 0.5
 MOST_INTRODUCED: Final = 200
 """Live jobs of a queue told to who begins to watch it, last changed first; of any other its next event tells."""
+BATCH: Final = 16
+"""Jobs of a queue read at once."""
 log = logs.get("client")
 
 
@@ -94,7 +96,8 @@ class CatchUp(Informed):
 
     async def _read_behind(self) -> None:
         while self._behind and self.outlet.roomy:
-            watch = next(iter(self._behind))
+            # Jobs first: they cost one reading each, a queue as many as it has jobs.
+            watch = next((each for each in self._behind if isinstance(each, Watch)), None) or next(iter(self._behind))
             del self._behind[watch]
             try:
                 if isinstance(watch, Watch):
@@ -157,15 +160,17 @@ class CatchUp(Informed):
             self.push(message)
 
     async def _go_on(self, watch: QueueWatch, known: Mapping[str, Reading]) -> None:
-        while not watch.abandoned and (asked := watch.asked()) is not None:
+        while not watch.abandoned and (asked := watch.asked(BATCH)):
             # As many jobs at once as there is room for: two hundred large snapshots in one breath would close even the
-            # best of readers as slow.
-            if not self.outlet.roomy:
+            # best of readers as slow. And a job that is watched by itself does not wait for all jobs of a queue.
+            if not self.outlet.roomy or any(isinstance(other, Watch) for other in self._behind):
                 self._wait(watch)
                 return
-            reading = known.get(asked.job_id) or await self._read(watch, asked)
-            if not watch.abandoned:
-                self._tell_job(watch, asked.job_id, reading)
+            readings = [known[each.job_id] for each in asked if each.job_id in known]
+            if len(readings) < len(asked):
+                self._hub.metrics.readings.inc(len(asked))
+                readings = await self._hub.journal.read_each(watch.queue, asked)
+            self._tell_jobs(watch, asked, readings)
         if watch.abandoned:
             return
         here, held = watch.level()
@@ -176,19 +181,22 @@ class CatchUp(Informed):
         watch.settle()
         self.catch_up(watch)
 
-    async def _read(self, watch: QueueWatch, asked: Asked) -> Reading:
-        if asked.place is None:
-            return await self._hub.read(asked.job_id, asked.since)
-        self._hub.metrics.readings.inc()
-        return await self._hub.journal.read_changed(watch.queue, asked.job_id, asked.place)
+    def _tell_jobs(self, watch: QueueWatch, asked: Sequence[Ask], readings: Sequence[Reading]) -> None:
+        for each, reading in zip(asked, readings, strict=True):
+            if watch.abandoned or not self.outlet.roomy or not self._tell_job(watch, each, reading):
+                return
 
-    def _tell_job(self, watch: QueueWatch, job_id: str, reading: Reading) -> None:
-        told = watch.tell(job_id, reading)
+    def _tell_job(self, watch: QueueWatch, asked: Ask, reading: Reading) -> bool:
+        """False when what comes next is to be asked for anew."""
+        told = watch.tell(asked, reading)
+        if told is None:
+            return False
         for message in told.introduction:
             self.push(message)
         for message in told.events:
             if not self.offer(message):
                 watch.full()
-                return
+                return False
             watch.sent(message)
         watch.done()
+        return True

@@ -18,8 +18,9 @@ from jobcast.shared.journal.contract import Journal
 from jobcast.shared.position import Position
 
 CHECK_EVERY: Final = 1.0
-MOST_CHANGES: Final = 10_000
-"""Jobs of one queue in one round; where more have changed, all that are watched are looked at."""
+MOST_CHANGES: Final = 9_999
+"""Jobs of one queue in one round; where more have changed, all that are watched are looked at. An index holds one more:
+where it is full of changes, some have been pushed out."""
 BATCH: Final = 500
 Places = dict[str, Position]
 log = logs.get("positions")
@@ -78,11 +79,9 @@ class PositionCheck:
                 break
             try:
                 changes = await self._journal.changes(queue, self._places.get(queue), MOST_CHANGES)
-            except Unavailable:
-                raise
-            except Exception:
-                # One record that was spoilt by hand must not end the looking at all others.
-                log.exception("the changes of a queue cannot be read", queue=queue)
+            except Unavailable as error:
+                # One record that was spoilt by hand must not end the looking at all others; a Redis that is away will.
+                log.warning("the changes of a queue cannot be read", queue=queue, reason=str(error))
                 continue
             if changes.job_ids is None:
                 return self._hub.watched_jobs()

@@ -7,6 +7,7 @@ Who missed something asks which jobs have changed since and reads those, one aft
 from collections import deque
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from jobcast.gateway.known_jobs import KnownJobs
 from jobcast.gateway.watch import MOST_HELD, Phase, conflated, introduce
 from jobcast.gateway.wire import Message, parse, placed
-from jobcast.shared.journal.contract import Changes, Entry, Reading
+from jobcast.shared.journal.contract import Ask, Changes, Entry, Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import build
 
@@ -23,15 +24,6 @@ MOST_CHANGES: Final = 1000
 QUEUE_POSITION: Final = "queue-position"
 QUEUE_RESET: Final = "queue-reset"
 _encode: Final = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A job to be read: from ``since``, or what stands behind ``place`` in the queue, or as it is."""
-
-    job_id: str
-    since: Position | None
-    place: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +159,9 @@ class QueueWatch:
     def owe(self, job_id: str, last: Position | None, *, level: bool) -> None:
         """The client has left a job's own watch, which had come to ``last``: from there on it is ours to tell."""
         if job_id not in self._known:
+            # Not met here; but what its own watch told may stand among what is held, or be read just now.
+            if self.phase != "live" and last is not None:
+                self._known.set(job_id, last)
             return
         self._known.set(job_id, last)
         if not level:
@@ -210,26 +205,33 @@ class QueueWatch:
             return None
         return Message(QUEUE_RESET, _encode([QUEUE_RESET, {"queueName": self.queue}]), "")
 
-    def asked(self) -> Asked | None:
-        """The next job to be read; None when there is none left."""
-        if not self._plan:
-            return None
-        job_id = self._plan[0]
-        known = self._known.get(job_id)
-        place = None if known is not None or job_id in self._owed else self._from
-        return Asked(job_id, known, place)
+    def asked(self, most: int = 1) -> list[Ask]:
+        """The next jobs to be read."""
+        return [self._ask(job_id) for job_id in islice(self._plan or (), most)]
 
-    def tell(self, job_id: str, reading: Reading) -> Told:
-        """What a job's reading is for this client; its introduction counts as sent, its events by :meth:`sent`."""
-        known, position = self._known.get(job_id), reading.position
-        told = Told()
+    def _ask(self, job_id: str) -> Ask:
+        known = self._known.get(job_id)
+        return Ask(job_id, known, None if known is not None or job_id in self._owed else self._from)
+
+    def tell(self, asked: Ask, reading: Reading) -> Told | None:
+        """What a job's reading is for this client; its introduction counts as sent, its events by :meth:`sent`.
+
+        None when something else is to be asked by now: another watch of the client told of the job meanwhile.
+        """
+        if self.asked() != [asked]:
+            return None
+        told, job_id, known = Told(), asked.job_id, asked.since
+        if reading.position is not None and reading.fields["queue"].decode() != self.queue:
+            # Its id is used again elsewhere: what was here is gone.
+            reading = Reading(None, {})
+        position = reading.position
         if job_id in self._elsewhere:
             if position is not None:
                 self._known.set(job_id, position)
         elif reading.recovered and (known is not None or self._is_met(reading.missed)):
             found = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]
             told.events.extend(map(self._placed, conflated(found) if self._conflate else found))
-        elif position is not None or known is not None or not self.recovered:
+        elif position is not None or self._was_told(job_id):
             snapshot = build(job_id, reading)
             told.introduction.extend(
                 map(self._placed, introduce(job_id, reading, snapshot, known or self._former.get(job_id)))
@@ -240,8 +242,11 @@ class QueueWatch:
                 self._known.set(job_id, None)
         else:
             # It had changed, and is gone.
-            self._again = True
+            self._again = self._again or self.recovered
         return told
+
+    def _was_told(self, job_id: str) -> bool:
+        return job_id in self._known or job_id in self._former or job_id in self._owed
 
     def _is_met(self, missed: Sequence[Entry]) -> bool:
         return not missed or missed[0].seq == 1 or self._known.forgetful

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from jobcast.shared import logs
-from jobcast.shared.errors import Refused
+from jobcast.shared.errors import Refused, Unavailable
 from jobcast.shared.journal.contract import Journal, Key, Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import build
@@ -40,6 +40,8 @@ GRACE: Final = 5.0
 GONE_AFTER: Final = PATIENCE + 15.0
 """The same for a job that is gone, whose end only its worker may know: it tries for ``PATIENCE``."""
 PAGE: Final = 200
+MOST_OWED: Final = 4
+"""Events of one repair, at most: its birth, its start and its end."""
 
 _log = logs.get("reconciler")
 
@@ -137,15 +139,26 @@ class Reconciler:
         told = await self._ends.told([each.job_id for each in suspects if each.standing == "gone"])
         done = set()
         for each in suspects:
-            end = told.get(each.job_id) or await self._end(each)
-            if end is None:
-                continue
-            done.add(each.job_id)
-            if unfinished_retry(each.reading, end):
-                await self._send_on(each, end)
-            else:
-                await self._tell(each, end)
+            try:
+                if await self._make_good(each, told.get(each.job_id)):
+                    done.add(each.job_id)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001  one job that was spoilt by hand must not keep the others waiting
+                done.add(each.job_id)
+                _log.exception("a job cannot be made good", job_id=each.job_id, queue=self._queue, error=repr(error))
         return done
+
+    async def _make_good(self, suspect: _Suspect, told: End | None) -> bool:
+        """False when it is not known yet how it ended."""
+        end = told or await self._end(suspect)
+        if end is None:
+            return False
+        if unfinished_retry(suspect.reading, end):
+            await self._send_on(suspect, end)
+        else:
+            await self._tell(suspect, end)
+        return True
 
     async def _end(self, suspect: _Suspect) -> End | None:
         if suspect.standing != "gone":
@@ -161,8 +174,9 @@ class Reconciler:
         ttl = None if end.job is None else kept_for(end.job.keep(completed=end.completed))
         try:
             for number, event in enumerate(events):
-                # The same from every worker that saw the same end.
-                key = Key("reconciler", end.at * len(events) + number)
+                # The same from every worker that saw the same end, and for the same event, whether or not those before
+                # it are owed still: a repair may be cut off between two.
+                key = Key("reconciler", (end.at + 1) * MOST_OWED - len(events) + number)
                 appended = await self._journal.append(event, key=key, born=born, ttl=ttl)
         except Refused as refused:
             self._repairs.refused += 1

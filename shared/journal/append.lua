@@ -23,7 +23,7 @@ local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 
 local record = redis.call('HMGET', state_key, 'epoch', 'seq', 'attempt', 'state', 'queue', 'over', 'born',
-                          'cancel', writer_field, 'index')
+                          'cancel', writer_field)
 local epoch, seq, state = record[1], tonumber(record[2] or '0'), record[4]
 local at_attempt, over = tonumber(record[3] or '0'), tonumber(record[6] or '0')
 local cancel = record[8] or ''
@@ -37,9 +37,8 @@ local function begin()
   redis.call('HSET', state_key, 'epoch', ARGV[11])
   -- What stands under these names belongs to a life that is over: its numbers must not be taken for ours.
   redis.call('DEL', state_key, history_key)
-  if record[10] and record[10] ~= index_key then redis.call('ZREM', record[10], ARGV[17]) end
   epoch, seq, at_attempt, over, cancel = ARGV[11], 0, 0, 0, ''
-  redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'index', index_key, 'born', ARGV[12])
+  redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'born', ARGV[12])
 end
 
 -- What belongs to the queue outlives every job in it: a short-lived job must not take a long-kept one off.

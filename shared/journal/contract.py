@@ -80,6 +80,15 @@ class IndexPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """A job to be read: with what was missed ``since``, with its events after a ``place`` in its queue, or as it is."""
+
+    job_id: str
+    since: Position | None = None
+    place: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What happened in a queue after a position, up to ``position``: the jobs, last changed last.
 
@@ -139,11 +148,8 @@ class Journal(Protocol):
         """The jobs that changed after a position in the queue; None stands before its first event."""
         ...
 
-    async def read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
-        """A job's record, and as ``missed`` its events after a position in the queue.
-
-        ``recovered`` says that they are all of them.
-        """
+    async def read_each(self, queue: str, asked: Sequence[Ask]) -> list[Reading]:
+        """Jobs of a queue, each from where it is asked for."""
         ...
 
     async def positions(self, job_ids: Sequence[str]) -> list[Position | None]:

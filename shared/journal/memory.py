@@ -14,7 +14,7 @@ from typing import Final
 
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
-from jobcast.shared.journal.contract import Appended, Changes, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.journal.contract import Appended, Ask, Changes, Entry, IndexPage, Key, Life, Reading, continues
 from jobcast.shared.position import Position
 from jobcast.shared.states import JOB_QUEUED, LAW, LIVE, TERMINAL
 
@@ -33,8 +33,6 @@ class _Record:
     over: int = 0
     state: str = "unknown"
     cancel: str | None = None
-    changed: int = 0
-    """The number its last event has in the queue."""
     latest: dict[str, bytes] = field(default_factory=dict)
     writers: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
@@ -52,6 +50,8 @@ class MemoryJournal:
         self._records: dict[str, _Record] = {}
         self._queues: dict[str, Position] = {}
         """Last changed last."""
+        self._index: dict[str, dict[str, int]] = {}
+        """Of each queue, its jobs with the number of their last event there."""
         self._epochs = itertools.count(1)
         self._queue_epochs = itertools.count(1)
 
@@ -59,6 +59,7 @@ class MemoryJournal:
         """Lose everything, as a Redis without persistence does when it restarts."""
         self._records.clear()
         self._queues.clear()
+        self._index.clear()
 
     async def append(
         self,
@@ -122,7 +123,7 @@ class MemoryJournal:
         record.seq += 1
         record.attempt, record.state = event.attempt, event.leads_to
         place = self._count_in_queue(event.queue)
-        record.changed = place.seq
+        self._index.setdefault(event.queue, {})[event.job_id] = place.seq
         payload = b'{"seq":%d,"epoch":"%s",' % (record.seq, record.epoch.encode()) + body
         wire = b'["%s",%s]' % (event.kind.encode(), payload)
         if LAW[event.kind].event_class != "log":
@@ -190,16 +191,18 @@ class MemoryJournal:
         last = int(cursor) if cursor is not None else None
         found = sorted(
             (
-                (record.changed, job_id)
-                for job_id, record in self._records.items()
-                if record.queue == queue
-                and (last is None or record.changed < last)
-                and (not live or record.state in LIVE)
+                (number, job_id)
+                for job_id, number in self._index.get(queue, {}).items()
+                if (last is None or number < last) and (not live or self._is_live(queue, job_id))
             ),
             reverse=True,
         )
         page = found[:limit]
         return IndexPage([job_id for _, job_id in page], str(page[-1][0]) if len(found) > limit else None)
+
+    def _is_live(self, queue: str, job_id: str) -> bool:
+        record = self._records[job_id]
+        return record.queue == queue and record.state in LIVE
 
     async def queues(self) -> list[str]:
         return list(reversed(self._queues))
@@ -210,14 +213,18 @@ class MemoryJournal:
             return Changes(None, [], since is None)
         continued = since is None or (since.epoch == place.epoch and since.seq <= place.seq)
         last = since.seq if since is not None and continued else 0
-        found = sorted(
-            (record.changed, job_id)
-            for job_id, record in self._records.items()
-            if record.queue == queue and record.changed > last
-        )
+        found = sorted((number, job_id) for job_id, number in self._index.get(queue, {}).items() if number > last)
         return Changes(place, [job_id for _, job_id in found] if len(found) <= limit else None, continued)
 
-    async def read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
+    async def read_each(self, queue: str, asked: Sequence[Ask]) -> list[Reading]:
+        return [
+            await self.read(each.job_id, each.since)
+            if each.place is None
+            else await self._read_changed(queue, each.job_id, each.place)
+            for each in asked
+        ]
+
+    async def _read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
         reading, record, place = await self.read(job_id), self._records.get(job_id), self._queues.get(queue)
         if record is None or place is None or place.epoch != since.epoch:
             return reading

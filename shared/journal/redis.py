@@ -7,20 +7,17 @@ from importlib import resources
 from typing import Any, Final, cast
 
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
-from jobcast.shared import logs
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
-from jobcast.shared.journal.contract import Appended, Changes, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.journal.answers import answered, entries, is_of_another_kind, legible, read_place, read_state
+from jobcast.shared.journal.contract import Appended, Ask, Changes, Entry, IndexPage, Key, Life, Reading
 from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
 from jobcast.shared.redis import unavailable
-from jobcast.shared.states import LAW, LIVE, TERMINAL
+from jobcast.shared.states import LAW, LIVE
 
-_log = logs.get("journal")
-_STATES: Final = {state: state for state in LIVE | TERMINAL}
 _SCRIPT: Final = resources.files("jobcast.shared.journal").joinpath("append.lua").read_text("utf-8")
 _CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 # A script and not a transaction: Redis refuses MULTI, even around reads, while it is out of memory.
@@ -29,8 +26,8 @@ return {redis.call('HGETALL', KEYS[1]), redis.call('XRANGE', KEYS[2], '(' .. ARG
 """
 _CHANGES: Final = """
 local place = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
-local epoch, last = place[1], tonumber(place[2] or '0')
-if not epoch then return {'', 0, 0, {}} end
+local epoch, last = place[1], tonumber(place[2] or '')
+if not epoch or not last then return {'', 0, 0, {}} end
 local since, continued = tonumber(ARGV[2]), 1
 if ARGV[1] ~= '' and (ARGV[1] ~= epoch or since > last) then since, continued = 0, 0 end
 return {epoch, last, continued, redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. since, '+inf', 'LIMIT', 0, ARGV[3])}
@@ -123,30 +120,9 @@ class RedisJournal:
         return Appended(Position(epoch.decode(), int(seq)), outcome == b"ok", cancel.decode() or None)
 
     async def read(self, job_id: str, since: Position | None = None) -> Reading:
-        if since is None:
-            return (await self.read_many([job_id]))[0]
-        keys = [self._keys.state(job_id), self._keys.history(job_id)]
-        found = await self._read(self._read_since, keys, since.seq)
-        if found is None:
-            return (await self.read_many([job_id]))[0]
-        state, rows = found
-        reading = _reading(dict(zip(state[::2], state[1::2], strict=True)))
-        if reading.position is None:
-            return reading
-        missed = [Entry(int(entry_id.partition(b"-")[0]), values[1]) for entry_id, values in rows]
-        if not continues(since, reading.position, missed):
-            return reading
-        return Reading(reading.position, reading.fields, missed, recovered=True)
-
-    async def _read(self, script: AsyncScript, keys: Sequence[str], *args: str | int) -> Any:
-        """The script's answer; None where what stands under a key is no state or no history."""
-        with unavailable():
-            try:
-                return await script(keys=keys, args=args)
-            except ResponseError as error:
-                if not _is_of_another_kind(error):
-                    raise
-                return None
+        # A queue is asked for by a place in it alone.
+        (reading,) = await self.read_each("", [Ask(job_id, since)])
+        return reading
 
     async def read_many(self, job_ids: Iterable[str]) -> list[Reading]:
         ids = list(job_ids)
@@ -156,17 +132,17 @@ class RedisJournal:
             async with self._client.pipeline(transaction=False) as pipe:
                 for job_id in ids:
                     pipe.hgetall(self._keys.state(job_id))
-                return [_reading(answer) for answer in await pipe.execute(raise_on_error=False)]
+                return [read_state(answer) for answer in await pipe.execute(raise_on_error=False)]
 
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
         with unavailable():
             try:
                 newest_first = await self._client.xrevrange(self._keys.history(job_id), count=limit)
             except ResponseError as error:
-                if not _is_of_another_kind(error):
+                if not is_of_another_kind(error):
                     raise
                 return []
-        return _entries(cast("list[Any]", newest_first))[::-1]
+        return entries(cast("list[Any]", newest_first))[::-1]
 
     async def request_cancel(self, job_id: str, reason: str) -> bool:
         with unavailable():
@@ -187,7 +163,7 @@ class RedisJournal:
     async def jobs(self, queue: str, limit: int = 50, cursor: str | None = None, *, live: bool = False) -> IndexPage:
         last = _read_cursor(cursor)
         index = self._keys.queue_live(queue) if live else self._keys.queue_index(queue)
-        with unavailable():
+        with legible(queue):
             found: list[tuple[bytes, float]] = await self._client.zrevrangebyscore(  # type: ignore[assignment]
                 index, max="+inf" if last is None else f"({last}", min=0, start=0, num=limit + 1, withscores=True
             )
@@ -201,7 +177,7 @@ class RedisJournal:
 
     async def changes(self, queue: str, since: Position | None, limit: int) -> Changes:
         keys = [self._keys.queue_state(queue), self._keys.queue_index(queue)]
-        with unavailable():
+        with legible(queue):
             epoch, last, continued, job_ids = await self._changes(
                 keys=keys, args=[since.epoch if since else "", since.seq if since else 0, limit + 1]
             )
@@ -210,22 +186,30 @@ class RedisJournal:
         told = [each.decode() for each in job_ids] if len(job_ids) <= limit else None
         return Changes(Position(epoch.decode(), last), told, bool(continued))
 
-    async def read_changed(self, queue: str, job_id: str, since: Position) -> Reading:
-        keys = self._keys
-        found = await self._read(
-            self._read_changed,
-            [keys.state(job_id), keys.history(job_id), keys.queue_state(queue)],
-            since.epoch,
-            since.seq,
-        )
-        if found is None:
-            return (await self.read_many([job_id]))[0]
-        state, rows, whole = found
-        reading = _reading(dict(zip(state[::2], state[1::2], strict=True)))
-        if reading.position is None or not whole:
-            return reading
-        missed = [Entry(int(entry_id.partition(b"-")[0]), values[1]) for entry_id, values in reversed(rows)]
-        return Reading(reading.position, reading.fields, missed, recovered=True)
+    async def read_each(self, queue: str, asked: Sequence[Ask]) -> list[Reading]:
+        if not asked:
+            return []
+        with unavailable():
+            answers = await self._answers(queue, asked)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                for script in (self._read_since, self._read_changed):
+                    await self._client.script_load(script.script)
+                answers = await self._answers(queue, asked)
+            return [answered(each, answer) for each, answer in zip(asked, answers, strict=True)]
+
+    async def _answers(self, queue: str, asked: Sequence[Ask]) -> list[Any]:
+        # The scripts by their digests: redis-py would ask for each pipeline anew whether Redis has them.
+        async with self._client.pipeline(transaction=False) as pipe:
+            for ask in asked:
+                keys = [self._keys.state(ask.job_id), self._keys.history(ask.job_id)]
+                if ask.place is not None:
+                    at = (self._keys.queue_state(queue), ask.place.epoch, str(ask.place.seq))
+                    pipe.evalsha(self._read_changed.sha, 3, *keys, *at)
+                elif ask.since is not None:
+                    pipe.evalsha(self._read_since.sha, 2, *keys, str(ask.since.seq))
+                else:
+                    pipe.hgetall(keys[0])
+            return await pipe.execute(raise_on_error=False)
 
     async def positions(self, job_ids: Sequence[str]) -> list[Position | None]:
         return await self._positions([self._keys.state(job_id) for job_id in job_ids])
@@ -240,42 +224,10 @@ class RedisJournal:
             async with self._client.pipeline(transaction=False) as pipe:
                 for key in keys:
                     pipe.hmget(key, "epoch", "seq")
-                answers = await pipe.execute()
-        return [Position(epoch.decode(), int(seq)) if epoch and seq else None for epoch, seq in answers]
+                return [read_place(answer) for answer in await pipe.execute(raise_on_error=False)]
 
 
 def _read_cursor(cursor: str | None) -> int | None:
     if cursor is not None and _CURSOR.fullmatch(cursor) is None:
         raise BadRequest(f"expected a cursor from an earlier page, got {cursor[:64]!r}")
     return None if cursor is None else int(cursor)
-
-
-def _reading(answer: dict[bytes, bytes] | Exception) -> Reading:
-    """The record in a state hash. What somebody else wrote there must not keep others from being read: it is none."""
-    if isinstance(answer, Exception):
-        if not _is_of_another_kind(answer):
-            raise answer
-        return _garbled(answer)
-    try:
-        fields = {name.decode(): value for name, value in answer.items()}
-        if not fields.get("epoch") or not fields.get("seq"):
-            return Reading(None, {})
-        position = Position.check(fields["epoch"].decode(), int(fields["seq"]))
-        int(fields["attempt"]), int(fields["at"]), fields["queue"].decode(), _STATES[fields["state"].decode()]
-    except (ValueError, KeyError, BadRequest) as error:
-        return _garbled(error)
-    return Reading(position, fields)
-
-
-def _garbled(error: Exception) -> Reading:
-    _log.warning("a job's record cannot be read and is taken for none", reason=repr(error)[:200])
-    return Reading(None, {}, garbled=True)
-
-
-def _is_of_another_kind(error: Exception) -> bool:
-    """Whether the key is a list, say, where a hash is asked for."""
-    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
-
-
-def _entries(rows: Sequence[Any]) -> list[Entry]:
-    return [Entry(int(entry_id.partition(b"-")[0]), values[b"e"]) for entry_id, values in rows if b"e" in values]

@@ -164,5 +164,13 @@ def test_a_queue_meets_a_job_in_its_midst() -> None:
 def test_jobs_of_a_queue_that_are_over_are_forgotten() -> None:
     watch = queue_at(5)
     for number in range(5000):
-        watch.take(event("job-completed", f"j{number}", 3))
-    assert len(watch._ledger.jobs) <= 1000
+        watch.take(event("job-completed", f"j{number}", 3, queuePosition=place(6 + number)))
+    assert len(watch._ledger.jobs) <= 1500
+
+
+def test_what_was_shown_while_the_place_stood_still_is_known_when_it_comes_again() -> None:
+    watch = queue_at(5)
+    for again in (False, True):
+        for number in range(3000):
+            shown = watch.take(event("job-completed", f"j{number}", 3, queuePosition=place(5))).show
+            assert bool(shown) is not again

@@ -54,8 +54,8 @@ class SlowJournal(MemoryJournal):
         await Later()
         return answer
 
-    async def read_changed(self, *asked: Any) -> Any:
-        answer = await super().read_changed(*asked)
+    async def read_each(self, *asked: Any) -> Any:
+        answer = await super().read_each(*asked)
         await Later()
         return answer
 

@@ -15,7 +15,7 @@ from redis.client import PubSub
 from jobcast.shared.errors import Refused
 from jobcast.shared.events import Event, decode
 from jobcast.shared.journal import Journal, MemoryJournal, RedisJournal
-from jobcast.shared.journal.contract import Appended, Entry, Key, Reading
+from jobcast.shared.journal.contract import Appended, Ask, Entry, Key, Reading
 from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
 from tests.contract.jobs import (
@@ -187,7 +187,8 @@ class Twins(RuleBasedStateMachine):
         async def since(journal: Journal) -> tuple[Any, ...]:
             (place,) = await journal.queue_positions([queue])
             found = await journal.changes(queue, place and Position(place.epoch, seq), 10)
-            reading = await journal.read_changed(queue, job, Position(place.epoch if place else "none", seq))
+            at = Position(place.epoch if place else "none", seq)
+            (reading,) = await journal.read_each(queue, [Ask(job, place=at)])
             missed = [entry.seq for entry in reading.missed]
             return place and place.seq, found.job_ids, reading.recovered, missed
 

@@ -1,6 +1,7 @@
 """BullMQ and the journal agree on how a job ended, whoever died before he could tell."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,8 @@ import pytest
 from bullmq import Worker
 
 from jobcast import Context, Reporter
-from jobcast.shared.events import JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
+from jobcast.shared.errors import Unavailable
+from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
 from jobcast.worker.consumer import Consumer
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.reconciler import Reconciler, Repairs, Timing
@@ -256,3 +258,29 @@ async def test_a_worker_reconciles_through_a_redis_that_goes_and_comes(bench: Be
         await bench.ended(job_id)
         await wait_until(lambda: time.monotonic() - killed > 0.5)
         assert service._repairs == Repairs()
+
+
+async def test_a_repair_cut_off_between_its_two_events_is_gone_on_with(bench: Bench) -> None:
+    _handler(bench)
+    job_id = await bench.submit()
+    async with _taken(bench, job_id, told=False) as job:
+        await job.moveToCompleted({"pages": 12}, "token")
+    append = bench.journal.append
+
+    async def refused(event: Event, **more: Any) -> Any:
+        if event.kind == "job-completed":
+            raise Unavailable("Redis is away")
+        return await append(event, **more)
+
+    async with _reconciler(bench) as (one, _):
+        bench.journal.append = refused  # type: ignore[method-assign]
+        while (await bench.journal.read(job_id)).fields["state"] != b"active":
+            with contextlib.suppress(Unavailable):
+                await one.look()
+            await asyncio.sleep(0.05)
+        bench.journal.append = append  # type: ignore[method-assign]
+    async with _reconciler(bench) as (another, _):
+        for _ in range(4):
+            await another.look()
+            await asyncio.sleep(0.05)
+    assert (await bench.journal.read(job_id)).fields["state"] == b"completed"
