@@ -95,11 +95,20 @@ static struct slot *slot_of(struct client *c, const char *text, size_t length) {
     return slot_at(number(digits, end));
 }
 
+/* The event's number among those of its job; on a queue its place among the queue's may stand before it. */
+static uint64_t seq_of(const char *text, size_t length) {
+    static const char key[] = "\"queuePosition\":{";
+    const char *place = memmem(text, length, key, sizeof key - 1), *end = text + length;
+    const char *behind = place ? memchr(place, '}', (size_t)(end - place)) : NULL;
+    if (!behind) behind = text;
+    return number_after(behind, (size_t)(end - behind), "\"seq\":");
+}
+
 /* What is looked for stands at the two ends: the frame between them is not searched, this client must be cheap. */
 static void progress(struct client *c, const char *text, size_t length, uint64_t now) {
-    size_t head = length < 80 ? length : 80, tail = length < 60 ? length : 60;
+    size_t head = length < 120 ? length : 120, tail = length < 60 ? length : 60;
     const char *end = text + length - tail;
-    uint64_t seq = number_after(text, head, "\"seq\":"), skipped = number_after(text, head, "\"skipped\":");
+    uint64_t seq = seq_of(text, head), skipped = number_after(text, head, "\"skipped\":");
     uint64_t sent = number_after(end, tail, "\"t\":");
     count_event(slot_of(c, text, length), seq, skipped, sent, memmem(end, tail, "\"end\":true", 10) != NULL, now);
 }
@@ -114,7 +123,7 @@ static void socketio(struct client *c, const char *text, size_t length, uint64_t
     if (starts(text, length, "42[\"job-progress\"")) {
         progress(c, text, length, now);
     } else if (starts(text, length, "42[\"job-snapshot\"")) {
-        count_snapshot(slot_of(c, text, length), number_after(text, length, "\"seq\":"));
+        count_snapshot(slot_of(c, text, length), seq_of(text, length));
     } else if (starts(text, length, "42[\"subscription-success\"")) {
         if (!wish.acknowledged) become_ready(c);
     } else if (starts(text, length, "430")) {

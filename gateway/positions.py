@@ -21,7 +21,7 @@ CHECK_EVERY: Final = 1.0
 MOST_CHANGES: Final = 9_999
 """Jobs of one queue in one round; where more have changed, all that are watched are looked at. An index holds one more:
 where it is full of changes, some have been pushed out."""
-BATCH: Final = 500
+BATCH: Final = 100
 Places = dict[str, Position]
 log = logs.get("positions")
 

@@ -62,15 +62,11 @@ def read_state(answer: dict[bytes, bytes] | Exception) -> Reading:
     return Reading(position, fields)
 
 
-def read_place(answer: list[bytes | None] | Exception) -> Position | None:
-    if isinstance(answer, Exception):
-        if not is_of_another_kind(answer):
-            raise answer
-        return None
-    epoch, seq = answer
+def read_place(text: str) -> Position | None:
+    """``<epoch>-<seq>``; nothing for what has no record, or one that somebody garbled."""
     try:
-        return Position.check(epoch.decode(), int(seq)) if epoch and seq else None
-    except (ValueError, BadRequest):
+        return Position.parse(text) if text else None
+    except BadRequest:
         return None
 
 

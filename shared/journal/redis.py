@@ -49,6 +49,16 @@ while true do
   top = '(' .. oldest
 end
 """
+# One text for all of them: a thousand answers of two parts each held the gateway's loop up for 7 ms, every second.
+_PLACES: Final = """
+local found = {}
+for i, key in ipairs(KEYS) do
+  local at = redis.pcall('HMGET', key, 'epoch', 'seq')
+  local whole = not at.err and at[1] and at[2] and string.match(at[1], '^%w+$') and string.match(at[2], '^%d+$')
+  found[i] = whole and at[1] .. '-' .. at[2] or ''
+end
+return table.concat(found, ',')
+"""
 _REQUEST_CANCEL: Final = """
 local state = redis.call('HGET', KEYS[1], 'state')
 for live in string.gmatch(ARGV[2], '[^,]+') do
@@ -77,6 +87,7 @@ class RedisJournal:
         self._read_since = client.register_script(_READ_SINCE)
         self._changes = client.register_script(_CHANGES)
         self._read_changed = client.register_script(_READ_CHANGED)
+        self._places = client.register_script(_PLACES)
         self._request_cancel = client.register_script(_REQUEST_CANCEL)
 
     async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
@@ -212,19 +223,17 @@ class RedisJournal:
             return await pipe.execute(raise_on_error=False)
 
     async def positions(self, job_ids: Sequence[str]) -> list[Position | None]:
-        return await self._positions([self._keys.state(job_id) for job_id in job_ids])
+        return await self._read_places([self._keys.state(job_id) for job_id in job_ids])
 
     async def queue_positions(self, queues: Sequence[str]) -> list[Position | None]:
-        return await self._positions([self._keys.queue_state(queue) for queue in queues])
+        return await self._read_places([self._keys.queue_state(queue) for queue in queues])
 
-    async def _positions(self, keys: Sequence[str]) -> list[Position | None]:
+    async def _read_places(self, keys: Sequence[str]) -> list[Position | None]:
         if not keys:
             return []
         with unavailable():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.hmget(key, "epoch", "seq")
-                return [read_place(answer) for answer in await pipe.execute(raise_on_error=False)]
+            told: bytes = await self._places(keys=keys)
+        return [read_place(each) for each in told.decode().split(",")]
 
 
 def _read_cursor(cursor: str | None) -> int | None:
