@@ -1,7 +1,6 @@
 """How far one client was told of each job of a queue it watches. Values in, values out; no I/O."""
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from jobcast.shared.position import Position
@@ -10,16 +9,18 @@ MOST_KNOWN: Final = 1000
 
 
 class KnownJobs:
-    """The jobs that are not over. Beyond ``MOST_KNOWN`` the one unheard of for longest is forgotten.
+    """The jobs that are not over. Beyond ``MOST_KNOWN`` the one met first is forgotten.
 
     ``forgetful``: the client may know jobs that are not known here; nobody can say of a job that it must be introduced.
     """
 
-    __slots__ = ("_over", "_over_before", "_told", "forgetful")
+    __slots__ = ("_over", "_over_before", "_told", "forgetful", "get")
 
     def __init__(self, *, forgetful: bool) -> None:
         self.forgetful = forgetful
-        self._told: OrderedDict[str, Position] = OrderedDict()
+        self._told: dict[str, Position] = {}
+        self.get: Callable[[str], Position | None] = self._told.get
+        """How far the client was told of a job; None: it knows nothing of it."""
         # A job that ended in what was read stays known until the feed can bring nothing of it any more.
         self._over: set[str] = set()
         self._over_before: set[str] = set()
@@ -33,9 +34,6 @@ class KnownJobs:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._told
 
-    def get(self, job_id: str) -> Position | None:
-        return self._told.get(job_id)
-
     def set(self, job_id: str, position: Position | None) -> None:
         """The client was told of it up to there; None: it knows nothing."""
         if position is None:
@@ -43,10 +41,10 @@ class KnownJobs:
             return
         told = self._told
         told[job_id] = position
-        told.move_to_end(job_id)
         if len(told) > MOST_KNOWN:
             self.forgetful = True
-            forgotten, _ = told.popitem(last=False)
+            forgotten = next(iter(told))
+            del told[forgotten]
             self._over.discard(forgotten)
             self._over_before.discard(forgotten)
 

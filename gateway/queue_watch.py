@@ -97,7 +97,7 @@ class QueueWatch:
         if place is None:
             return None
         if self.phase == "live":
-            if place == (last[0], last[1] + 1) if last is not None else place.seq == 1:
+            if (last is not None and place == (last[0], last[1] + 1)) or (last is None and place.seq == 1):
                 return self._next(message, place)
             if place.is_news(last):
                 self.phase = "behind"
@@ -109,12 +109,13 @@ class QueueWatch:
         job_id, position = message.job_id, message.position
         assert position is not None, "it is an event"
         known = self._known.get(job_id)
+        usual = known is not None and position == (known[0], known[1] + 1) and self.last is not None
         if job_id in self._elsewhere:
             self._known.set(job_id, position)
-        elif self._is_strange(position, known):
+        elif not usual and self._is_strange(position, known):
             self.phase = "behind"
             return None
-        elif known is None or position.is_news(known):
+        elif usual or known is None or position.is_news(known):
             self._undo = (job_id, known)
             self._known.heard(job_id, position, ends=message.ends_job)
             self.last = place
