@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-import msgspec
-
 from jobcast.gateway.known_jobs import KnownJobs
+from jobcast.gateway.queue_words import begun_anew, told_up_to
 from jobcast.gateway.watch import MOST_HELD, Phase, conflated, introduce
 from jobcast.gateway.wire import Message, parse, placed
 from jobcast.shared.journal.contract import Ask, Changes, Entry, Reading
@@ -21,9 +20,6 @@ from jobcast.shared.snapshot import build
 
 MOST_CHANGES: Final = 1000
 """Jobs that are caught up with after a loss; where more have changed, the queue is introduced anew."""
-QUEUE_POSITION: Final = "queue-position"
-QUEUE_RESET: Final = "queue-reset"
-_encode: Final = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +92,23 @@ class QueueWatch:
         place, last = message.queue_position, self.last
         if place is None:
             return None
+        known, position = self._known, message.position
+        if (
+            self.phase == "live"
+            and last is not None
+            and position is not None
+            and place == (last[0], last[1] + 1)
+            and (before := known.get(message.job_id)) is not None
+            and position == (before[0], before[1] + 1)
+            and not (message.ends_job or known.lingering or message.job_id in self._elsewhere)
+        ):
+            # Nearly always; what follows are the exceptions.
+            self._undo = (message.job_id, before)
+            known.told[message.job_id] = position
+            self.last = place
+            return message
         if self.phase == "live":
-            if (last is not None and place == (last[0], last[1] + 1)) or (last is None and place.seq == 1):
+            if place == (last[0], last[1] + 1) if last is not None else place.seq == 1:
                 return self._next(message, place)
             if place.is_news(last):
                 self.phase = "behind"
@@ -109,13 +120,12 @@ class QueueWatch:
         job_id, position = message.job_id, message.position
         assert position is not None, "it is an event"
         known = self._known.get(job_id)
-        usual = known is not None and position == (known[0], known[1] + 1) and self.last is not None
         if job_id in self._elsewhere:
             self._known.set(job_id, position)
-        elif not usual and self._is_strange(position, known):
+        elif self._is_strange(position, known):
             self.phase = "behind"
             return None
-        elif usual or known is None or position.is_news(known):
+        elif known is None or position.is_news(known):
             self._undo = (job_id, known)
             self._known.heard(job_id, position, ends=message.ends_job)
             self.last = place
@@ -204,7 +214,7 @@ class QueueWatch:
         self._plan = deque(dict.fromkeys([*self._owed, *known, *changed]))
         if self.recovered or not began:
             return None
-        return Message(QUEUE_RESET, _encode([QUEUE_RESET, {"queueName": self.queue}]), "")
+        return begun_anew(self.queue)
 
     def asked(self, most: int = 1) -> list[Ask]:
         """The next jobs to be read."""
@@ -223,8 +233,7 @@ class QueueWatch:
             return None
         told, job_id, known = Told(), asked.job_id, asked.since
         if reading.position is not None and reading.fields["queue"].decode() != self.queue:
-            # Its id is used again elsewhere: what was here is gone.
-            reading = Reading(None, {})
+            reading = Reading(None, {})  # its id is used again elsewhere: what was here is gone
         position = reading.position
         if job_id in self._elsewhere:
             if position is not None:
@@ -233,10 +242,8 @@ class QueueWatch:
             found = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]
             told.events.extend(map(self._placed, conflated(found) if self._conflate else found))
         elif position is not None or self._was_told(job_id):
-            snapshot = build(job_id, reading)
-            told.introduction.extend(
-                map(self._placed, introduce(job_id, reading, snapshot, known or self._former.get(job_id)))
-            )
+            messages = introduce(job_id, reading, build(job_id, reading), known or self._former.get(job_id))
+            told.introduction.extend(map(self._placed, messages))
             if position is not None:
                 self._known.read(job_id, position, ends=told.introduction[0].ends_job)
             else:
@@ -273,20 +280,13 @@ class QueueWatch:
         self._former = self._known
         held, self._held = self._held, []
         self.phase = "behind" if self._again else "live"
-        return (self._here() if moved else None), held
+        return (told_up_to(self.queue, self.last) if moved and self.last else None), held
 
     def settle(self) -> None:
         """What the feed brought was taken too."""
         due, self._due = self._due, None
         if due is not None:
             self._compare(due)
-
-    def _here(self) -> Message | None:
-        place = self.last
-        if place is None:
-            return None
-        payload = {"queueName": self.queue, "epoch": place.epoch, "seq": place.seq}
-        return Message(QUEUE_POSITION, _encode([QUEUE_POSITION, payload]), "", queue_position=place)
 
     def _placed(self, message: Message) -> Message:
         # Jobs come one after the other and not as it happened: until all are told, who resumes begins where this did.

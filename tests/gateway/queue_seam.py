@@ -14,7 +14,8 @@ from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outbox import Outbox
 from jobcast.gateway.outlet import Outlet
-from jobcast.gateway.queue_watch import QUEUE_POSITION, QUEUE_RESET, QueueWatch
+from jobcast.gateway.queue_watch import QueueWatch
+from jobcast.gateway.queue_words import QUEUE_POSITION, QUEUE_RESET
 from jobcast.gateway.watch import Watch
 from jobcast.gateway.wire import Message, parse
 from jobcast.shared.errors import Refused

@@ -22,6 +22,7 @@ PURE = (
     "shared/errors.py",
     "gateway/known_jobs.py",
     "gateway/queue_watch.py",
+    "gateway/queue_words.py",
     "gateway/watch.py",
     "gateway/outbox.py",
     "gateway/wire.py",
