@@ -68,7 +68,7 @@ class PositionCheck:
         jobs = await self._positions(await self._changed(moved))
         # Once this is answered, all that stands in what was read has come.
         await self._feed.barrier()
-        self._compare(moved, jobs)
+        await self._compare(moved, jobs)
         self._places = places
 
     async def _changed(self, moved: Places) -> list[str]:
@@ -96,9 +96,14 @@ class PositionCheck:
             found.update((job, each) for job, each in zip(batch, positions, strict=True) if each is not None)
         return found
 
-    def _compare(self, queues: Places, jobs: Places) -> None:
+    async def _compare(self, queues: Places, jobs: Places) -> None:
         lost = [queue for queue, place in queues.items() if not self._hub.verify_queue(queue, place)]
-        lost += [job_id for job_id, position in jobs.items() if not self._hub.verify_job(job_id, position)]
+        for number, (job_id, position) in enumerate(jobs.items(), start=1):
+            if not self._hub.verify_job(job_id, position):
+                lost.append(job_id)
+            if number % BATCH == 0:
+                # Events go before: a thousand jobs take some milliseconds.
+                await asyncio.sleep(0)
         if lost:
             self._hub.metrics.silent_gaps.inc(len(lost))
             log.warning("events were lost on their way from Redis; they are read", of=lost[:10], count=len(lost))
