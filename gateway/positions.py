@@ -17,11 +17,11 @@ from jobcast.shared.errors import Unavailable
 from jobcast.shared.journal.contract import Journal
 from jobcast.shared.position import Position
 
-CHECK_EVERY: Final = 1.0
+CHECK_EVERY: Final = 1.5
 MOST_CHANGES: Final = 9_999
 """Jobs of one queue in one round; where more have changed, all that are watched are looked at. An index holds one more:
 where it is full of changes, some have been pushed out."""
-BATCH: Final = 100
+BATCH: Final = 50
 Places = dict[str, Position]
 log = logs.get("positions")
 
