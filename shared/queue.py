@@ -73,7 +73,7 @@ class JobQueues:
         if options.job_id is not None:
             await self._check_free(queue, options.job_id)
         with unavailable():
-            handle = await self._queue(queue)
+            handle = await self.handle(queue)
             try:
                 job = await handle.add(name, data, wanted)
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -153,7 +153,7 @@ class JobQueues:
         reading = await self._known(job_id)
         state, queue = reading.fields["state"].decode(), reading.fields["queue"].decode()
         with unavailable():
-            job = await Job.fromId(await self._queue(queue), job_id)
+            job = await Job.fromId(await self.handle(queue), job_id)
             ended_as = None if job is None or state in RUNNING else await _ended_as(job)
         if job is None and state in TERMINAL:
             raise UnknownJob(f"job {job_id} is no longer kept by its queue; submit it anew")
@@ -181,7 +181,7 @@ class JobQueues:
         """How many jobs BullMQ holds, by state; jobs with a priority wait like the others."""
         check_queue_name(queue)
         with unavailable():
-            found = await (await self._queue(queue)).getJobCounts()
+            found = await (await self.handle(queue)).getJobCounts()
         found = {state: int(count) for state, count in found.items()}
         found["waiting"] = found.pop("waiting", 0) + found.pop("prioritized", 0)
         return dict(sorted(found.items()))
@@ -190,7 +190,7 @@ class JobQueues:
         """Whether workers were told to take no job from this queue."""
         check_queue_name(queue)
         with unavailable():
-            return bool(await (await self._queue(queue)).isPaused())
+            return bool(await (await self.handle(queue)).isPaused())
 
     async def _known(self, job_id: str) -> Reading:
         reading = await self._journal.read(check_job_id(job_id))
@@ -204,7 +204,7 @@ class JobQueues:
         BullMQ answers "removed" for a job it never had, such as one that only a reporter outside it knows.
         """
         with unavailable():
-            handle = await self._queue(queue)
+            handle = await self.handle(queue)
             if await Job.fromId(handle, job_id) is None:
                 return False
             return int(await handle.backend.remove(job_id, True)) == 1
@@ -223,7 +223,8 @@ class JobQueues:
         if fields and fields["queue"].decode() != queue and fields["state"].decode() in LIVE:
             raise BadJobId(f"job {job_id} is at work in queue {fields['queue'].decode()}; give this one another id")
 
-    async def _queue(self, name: str) -> Any:
+    async def handle(self, name: str) -> Any:
+        """BullMQ's queue object, its server's version known; kept for later calls. Call inside ``unavailable()``."""
         handle = self._queues.get(name)
         if handle is None:
             handle = Queue(name, {"connection": self._client, "prefix": self._prefix})

@@ -236,7 +236,7 @@ async def test_a_job_queued_again_under_its_id_by_others_ends_as_itself(bench: B
         JobQueued(job_id="daily", queue="work", attempt=1, timestamp=1, name="go", max_attempts=1), born=1
     )
     epoch = (await bench.journal.read("daily")).position
-    queue = await bench.queues._queue("work")
+    queue = await bench.queues.handle("work")
     await queue.add("go", {}, {"jobId": "daily"})
     async with _taken(bench, "daily", told=False) as job:
         await job.moveToCompleted("second", "token")
