@@ -14,12 +14,18 @@ from jobcast.shared.redis import connect
 from tests.soak import resuming
 from tests.soak.checker import violations
 from tests.soak.publishing import Publisher
+from tests.soak.queue_checker import queue_violations
+from tests.soak.queue_watching import OfQueue, queue_client
 from tests.soak.resuming import Resuming
 
 WATCHERS: Final = 8
 """Clients of each job: two of each door, where there are four."""
 BRIEF: Final = 3
 """One job in so many is brief. Where nothing is ever published again, nothing but a look at the record finds a loss."""
+JOBS_A_QUEUE: Final = 4
+"""A queue's watcher is told as much as four of a job: the process they all share keeps up."""
+WATCHES_QUEUE: Final = 10
+"""One client in so many watches a whole queue, where some do."""
 LOOK: Final = 0.02
 ASK: Final = 0.25
 """Seconds between two looks at the record: an emptied one may have begun anew."""
@@ -91,16 +97,19 @@ class Audience:
         return None
 
     def behind(self, goals: dict[str, Position | None]) -> list[Resuming]:
-        return [each for each in self.clients if not (each.present and _is_there(each.position, goals[each.job_id]))]
+        return [each for each in self.clients if not (each.present and _is_there(each.position, goals[each.goal]))]
 
     async def _goals(self, before: dict[str, Position | None]) -> dict[str, Position | None]:
         """A goal stays where it was, or nobody would reach it; a new life of the record is a new goal."""
         jobs = [publisher.job_id for publisher in self.publishers]
+        queues = sorted({publisher.queue for publisher in self.publishers})
         try:
             readings = await self._journal.read_many(jobs)
+            places = await self._journal.queue_positions(queues)
         except Unavailable:
             return before
         found = {job_id: reading.position for job_id, reading in zip(jobs, readings, strict=True)}
+        found.update({f"queue {queue}": place for queue, place in zip(queues, places, strict=True)})
         return {job_id: _stay(before.get(job_id), position) for job_id, position in found.items()}
 
     def violations(self) -> list[str]:
@@ -109,6 +118,12 @@ class Audience:
         found = [f"{each.job_id}: {said}" for each in self.publishers for said in each.oddities]
         for number, each in enumerate(self.clients):
             about = f"client {number} ({each.door}) of {each.job_id} "
+            if isinstance(each, OfQueue):
+                jobs = {its.job_id: its for its in self.publishers if its.queue == each.queue}
+                own = {job_id: its.truth for job_id, its in jobs.items()}
+                ended = {job_id: its.ended_at for job_id, its in jobs.items()}
+                found += [about + said for said in queue_violations(each.queue_log, own, ended)]
+                continue
             found += [about + said for said in violations(each.log, truths[each.job_id], classic=each.classic)]
         return found
 
@@ -133,6 +148,10 @@ def _stay(before: Position | None, now: Position | None) -> Position | None:
     return before if before and now and before.epoch == now.epoch else now
 
 
+def _queue(number: int) -> str:
+    return f"queue-{number // JOBS_A_QUEUE}"
+
+
 @contextlib.asynccontextmanager
 async def audience(
     redis_url: str,
@@ -142,18 +161,29 @@ async def audience(
     *,
     doors: Sequence[type[Resuming]] = resuming.DOORS,
     rate: float | None = None,
+    queues: bool = False,
 ) -> AsyncIterator[Audience]:
     """So many clients, ``WATCHERS`` for each job; a job does something ``rate`` times a second, or as chance has it."""
     redis = connect(redis_url, name="soak")
     journal = RedisJournal(redis)
     jobs = [f"job-{number}" for number in range(-(-clients // WATCHERS))]
     publishers = [
-        Publisher(journal, job, random.Random(f"{seed}-{job}"), rate=rate, brief=number % BRIEF == BRIEF - 1)
+        Publisher(
+            journal,
+            job,
+            random.Random(f"{seed}-{job}"),
+            rate=rate,
+            brief=number % BRIEF == BRIEF - 1,
+            queue=_queue(number),
+        )
         for number, job in enumerate(jobs)
     ]
     async with resuming.session() as sse:
         watching = [
-            resuming.client(each, jobs[each // WATCHERS], urls, seed, sse, doors=doors) for each in range(clients)
+            queue_client(each // WATCHES_QUEUE, _queue(each // WATCHERS), urls, seed, sse)
+            if queues and each % WATCHES_QUEUE == WATCHES_QUEUE - 1
+            else resuming.client(each, jobs[each // WATCHERS], urls, seed, sse, doors=doors)
+            for each in range(clients)
         ]
         found = Audience(journal, publishers, watching)
         try:

@@ -85,7 +85,7 @@ def violations(log: Iterable[Entry], truth: Truth, *, history: int = HISTORY, cl
     A ``classic`` client knows neither snapshots nor positions, so the end of the job must reach it as an event.
     """
     entries = list(log)
-    check = _Check(truth, history)
+    check = Check(truth, history)
     found = [sentence for entry in entries for sentence in check.take(entry)]
     found += check.end()
     final = truth.final
@@ -95,7 +95,7 @@ def violations(log: Iterable[Entry], truth: Truth, *, history: int = HISTORY, cl
     return found
 
 
-class _Check:
+class Check:
     """``told`` is where the connection is, ``applied`` where the client is: they differ after a resumption."""
 
     def __init__(self, truth: Truth, history: int) -> None:
@@ -110,6 +110,14 @@ class _Check:
         self._seen: set[Position] = set()
         """Every place it was ever told: an SSE client may go on from one before its last, as browsers do."""
         self._ends: list[Position] = []
+
+    @property
+    def told(self) -> Position | None:
+        return self._told
+
+    def meet(self) -> None:
+        """All that is told from here on counts from the job's first event, or begins with a snapshot."""
+        self._told, self._begun = None, True
 
     def take(self, entry: Entry) -> Iterator[str]:
         match entry:

@@ -19,6 +19,9 @@ from tests.soak.audience import Audience, audience
 from tests.soak.breaking import FAULTS
 from tests.soak.checker import Entry, Opened, Snapped, Told
 from tests.soak.pair import Pair, pair
+from tests.soak.queue_checker import Forgot
+from tests.soak.queue_watching import OfQueue
+from tests.soak.resident import Resident
 from tests.soak.stage import NO_REDIS, Figures, run
 from tests.support.parts import find_redis
 
@@ -119,12 +122,19 @@ class Breaking:
 async def soak(plan: Plan, binary: Path) -> Outcome:
     """Start everything, break it, and end everything."""
     print(f"to repeat: {plan.command}", flush=True)
-    async with pair(binary) as house, audience(house.redis.url, house.urls, plan.clients, plan.seed) as crowd:
+    async with (
+        pair(binary) as house,
+        audience(house.redis.url, house.urls, plan.clients, plan.seed, queues=True) as crowd,
+    ):
+        memory = Resident(house)
+        sampling = asyncio.create_task(memory.watch())
         crowd.begin(plan.seconds)
         breaking = Breaking(plan, house, crowd)
         await breaking.go_on()
         outcome = await breaking.finish()
+        sampling.cancel()
         say(crowd)
+        memory.say()
     outcome.violations += house.complaints
     print(f"the gateways lost their feed {house.losses} times")
     return outcome
@@ -149,6 +159,11 @@ def say(crowd: Audience) -> None:
         f"{skipped} events of progress were skipped",
         flush=True,
     )
+    queues = [client for client in crowd.clients if isinstance(client, OfQueue)]
+    if queues:
+        told = sum(isinstance(entry, Told) for client in queues for entry in client.log)
+        resets = sum(isinstance(entry, Forgot) for client in queues for entry in client.queue_log)
+        print(f"{len(queues)} of them watched a whole queue: {told} events, {resets} resets of a queue", flush=True)
 
 
 async def main(plan: Plan) -> bool:

@@ -29,9 +29,10 @@ class Publisher:
     """One job, from its first event to its last. ``truth`` is what the journal said it recorded."""
 
     def __init__(
-        self, journal: RedisJournal, job_id: str, chance: random.Random, *, rate: float | None, brief: bool
+        self, journal: RedisJournal, job_id: str, chance: random.Random, *, rate: float | None, brief: bool, queue: str
     ) -> None:
         self.job_id = job_id
+        self.queue = queue
         self.brief = brief
         self.going = asyncio.Event()
         """Cleared, nothing more is appended until it is set again."""
@@ -39,6 +40,8 @@ class Publisher:
         self.truth = Truth()
         self.oddities: list[str] = []
         """What the journal said that cannot be."""
+        self.ended_at = 0.0
+        """When its end was first offered, by the loop's clock."""
         self.events = 0
         self.repeated = 0
         self._journal = journal
@@ -83,7 +86,10 @@ class Publisher:
             yield started(job, self._attempt)
 
     async def _append(self, event: Event) -> None:
+        event = msgspec.structs.replace(event, queue=self.queue)
         key, tries = self._writer.key(), 0
+        if event.terminal:
+            self.ended_at = asyncio.get_running_loop().time()
         while True:
             await self.going.wait()
             tries += 1

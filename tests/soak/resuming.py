@@ -30,6 +30,11 @@ class Refused(Exception):
     """The gateway said no, for now."""
 
 
+class Place(msgspec.Struct):
+    epoch: str
+    seq: int
+
+
 class Payload(msgspec.Struct):
     """Of everything that is sent, what a client needs to know where it is."""
 
@@ -39,6 +44,8 @@ class Payload(msgspec.Struct):
     state: str = ""
     recovered: bool = False
     ok: bool = True
+    job_id: str = msgspec.field(default="", name="jobId")
+    place: Place | None = msgspec.field(default=None, name="queuePosition")
 
     @property
     def position(self) -> Position | None:
@@ -74,6 +81,11 @@ class Resuming:
         self._transport: asyncio.WriteTransport | None = None
 
     @property
+    def goal(self) -> str:
+        """What it is to be level with."""
+        return self.job_id
+
+    @property
     def connections(self) -> int:
         return sum(isinstance(entry, Opened) for entry in self.log)
 
@@ -102,8 +114,11 @@ class Resuming:
     def _ask(self) -> Position | None:
         """Where to go on from, which is noted."""
         since = None if self.classic else self.position
-        self.log.append(Opened(since))
+        self._open(since)
         return since
+
+    def _open(self, since: Position | None) -> None:
+        self.log.append(Opened(since))
 
     def _call(self) -> str:
         since = self._ask()
@@ -201,10 +216,10 @@ class BySse(Resuming):
         self._last_id = ""
 
     async def _live(self, url: str) -> None:
-        self.log.append(Opened(Position.parse(self._last_id) if self._last_id else None))
+        self._open(Position.parse(self._last_id) if self._last_id else None)
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
         async with asyncio.timeout(OPEN_WITHIN):
-            response = await self._session.get(f"{url}/api/v1/jobs/{self.job_id}/events", headers=headers)
+            response = await self._session.get(f"{url}{self._path}", headers=headers)
         async with response:
             if response.status != 200:
                 raise Refused(response.status)
@@ -212,6 +227,10 @@ class BySse(Resuming):
             self._transport = response.connection.transport
             self._taken()
             await self._read(response.content)
+
+    @property
+    def _path(self) -> str:
+        return f"/api/v1/jobs/{self.job_id}/events"
 
     async def _read(self, lines: aiohttp.StreamReader) -> None:
         fields: dict[bytes, bytes] = {}

@@ -27,13 +27,13 @@ TAILING: Final = 32
 TAILED: Final = 20_000
 
 ROWS: Final = {
-    1: Row("Redis killed and restarted", redis_rows.killed, Size(500, 100_000, 130)),
-    2: Row("Redis comes back empty", redis_rows.emptied, Size(500, 10_000, 20)),
+    1: Row("Redis killed and restarted", redis_rows.killed, Size(500, 100_000, 130), queues=True),
+    2: Row("Redis comes back empty", redis_rows.emptied, Size(500, 10_000, 20), queues=True),
     3: Row("Redis hung", redis_rows.hung, Size(500, 10_000, 30)),
     4: Row("half-open link to Redis", redis_rows.half_open, Size(500, 10_000, 10), linked=True),
-    5: Row("feeds killed every 200 ms", feed_rows.killed_again_and_again, Size(200, 20_000, 60)),
+    5: Row("feeds killed every 200 ms", feed_rows.killed_again_and_again, Size(200, 20_000, 60), queues=True),
     6: Row("a feed overflows", feed_rows.overflowed, Size(200, 5_000, 20)),
-    7: Row("a gateway killed", gateway_rows.killed, Size(2000, 10_000, 30), doors=gateway_rows.LIGHT),
+    7: Row("a gateway killed", gateway_rows.killed, Size(2000, 10_000, 30), doors=gateway_rows.LIGHT, queues=True),
     8: Row(
         "rolling restart",
         gateway_rows.rolled,
@@ -41,7 +41,7 @@ ROWS: Final = {
         doors=gateway_rows.CROWD,
         environment=gateway_rows.ROLLING,
     ),
-    9: Row("flapping clients", client_rows.flapped, Size(200, 20_000, 60), fronted=True),
+    9: Row("flapping clients", client_rows.flapped, Size(200, 20_000, 60), fronted=True, queues=True),
 }
 
 
@@ -80,7 +80,7 @@ def parts(number: int) -> Iterator[tuple[int, Row, Size]]:
         yield number, ROWS[number], ROWS[number].size
         return
     for each in THROUGH:
-        row = replace(ROWS[each], doors=(BySse, ByTail), fronted=True)
+        row = replace(ROWS[each], doors=(BySse, ByTail), fronted=True, queues=False)
         yield each, row, replace(row.size, clients=TAILING, events=min(row.size.events, TAILED))
 
 

@@ -42,7 +42,7 @@ class Row:
     """One line of the table: what is broken, by ``act``, at which size, with which settings.
 
     ``linked``: the gateways reach Redis through a proxy. ``fronted``: the clients reach the gateways through one each,
-    which goes to the other gateway where the first is not there.
+    which goes to the other gateway where the first is not there. ``queues``: some of them watch a whole queue.
     """
 
     fault: str
@@ -53,6 +53,7 @@ class Row:
     environment: Mapping[str, str] = field(default_factory=dict)
     linked: bool = False
     fronted: bool = False
+    queues: bool = False
 
 
 class Scene:
@@ -137,7 +138,7 @@ async def play(row: Row, size: Size, seed: int, binary: Path) -> Scene:
         fronts = await _fronts(stack, house, seed) if row.fronted else []
         urls = [f"http://127.0.0.1:{front.port}" for front in fronts] or house.urls
         crowd = await stack.enter_async_context(
-            audience(house.redis.url, urls, size.clients, seed, doors=row.doors, rate=_rate(size))
+            audience(house.redis.url, urls, size.clients, seed, doors=row.doors, rate=_rate(size), queues=row.queues)
         )
         crowd.begin(size.seconds, lasting=True)
         scene = Scene(size, house, crowd, fronts, seed)
