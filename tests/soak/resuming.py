@@ -102,7 +102,7 @@ class Resuming:
 
     def reset(self) -> None:
         """Break the connection as a mobile network does: the gateway reads an error, not an end."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self._transport.abort()
             self.present = False
