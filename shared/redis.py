@@ -32,6 +32,7 @@ from redis.exceptions import (
 )
 
 from jobcast.shared.errors import BadSettings, Unavailable
+from jobcast.shared.joined import Joined
 
 CONNECT_TIMEOUT: Final = 3.0
 COMMAND_TIMEOUT: Final = 3.0
@@ -51,8 +52,10 @@ _KINDS: Final = ((OutOfMemoryError, "OOM"), (ReadOnlyError, "READONLY"), (Master
 _MAY_NOT: Final = re.compile(r"\bNOPERM\b|has no permissions|can't (run|access|publish)|No permissions")
 
 
-def connect(url: str, *, name: str, connections: int = 16) -> Redis:
+def connect(url: str, *, name: str, connections: int = 16, joined: bool = False) -> Redis:
     """A client for commands: bytes in and out, at most ``connections`` at once, the next caller waits its turn.
+
+    ``joined``, for a process that calls many scripts at once: see :mod:`jobcast.shared.joined`.
 
     A command is tried again twice: a Redis that refuses costs well under a second, one that hangs about ten. Every
     write of the project carries an idempotency key or may be repeated, so a lost answer costs nothing.
@@ -60,16 +63,19 @@ def connect(url: str, *, name: str, connections: int = 16) -> Redis:
     Raises:
         BadSettings: the URL cannot be understood.
     """
-    return Redis.from_pool(_pool(url, name, connections, COMMAND_TIMEOUT, decode=False))
+    pool = _pool(url, name, connections, COMMAND_TIMEOUT, decode=False)
+    return (Joined if joined else Redis).from_pool(pool)
 
 
-def connect_for_bullmq(url: str, *, name: str, connections: int = 32, blocking: bool = True) -> Redis:
+def connect_for_bullmq(
+    url: str, *, name: str, connections: int = 32, blocking: bool = True, joined: bool = False
+) -> Redis:
     """A client BullMQ can stand on: text in and out, and a read time-out longer than a worker's blocking wait.
 
     Without ``blocking``, for a producer, that nobody need wait so long to hear that Redis hangs.
     """
     timeout = BLOCKING_TIMEOUT if blocking else COMMAND_TIMEOUT
-    return Redis.from_pool(_pool(url, name, connections, timeout, decode=True))
+    return (Joined if joined else Redis).from_pool(_pool(url, name, connections, timeout, decode=True))
 
 
 def duplicate(client: Redis, *, name: str) -> AbstractConnection:

@@ -102,10 +102,11 @@ class Service:
         definitions = [
             self._registry.definition(name, QueueDefinition(name, concurrency=settings.concurrency)) for name in queues
         ]
-        most = sum(each.concurrency for each in definitions)
         # Each queue holds one connection in its blocking wait for as long as it is idle.
-        client = connect_for_bullmq(settings.redis_url, name="jobcast-worker", connections=2 * len(queues) + 16)
-        commands = connect(settings.redis_url, name="jobcast-journal", connections=min(max(16, most), 64))
+        client = connect_for_bullmq(
+            settings.redis_url, name="jobcast-worker", connections=2 * len(queues) + 16, joined=True
+        )
+        commands = connect(settings.redis_url, name="jobcast-journal", connections=16, joined=True)
         life = Life(settings.history, round(settings.life * 1000))
         journal = RedisJournal(commands, Keys(settings.key_prefix), life)
         worker = f"{socket.gethostname()}:{os.getpid()}"
