@@ -9,6 +9,7 @@ could not be recorded by then is the handler's to know: it is told by an error. 
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,12 +59,14 @@ class Stop:
 
     reason: str | None = None
     told: bool = False
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done once it is to end. No Event: to wait for one costs a task, and every attempt waits for this."""
 
     def ask(self, reason: str) -> None:
         if self.reason is None:
             self.reason = reason
-            self.asked.set()
+            if not self.asked.done():
+                self.asked.set_result(None)
 
     def check(self) -> None:
         """Raise ``Cancelled`` when the attempt is to end."""
@@ -165,25 +168,36 @@ class AttemptReporter:
             Unavailable: Redis stayed away for ``patience`` seconds, the wait for those said before included.
             Cancelled: with ``until_stopped``, the attempt is to end before Redis came back.
         """
+        answers = await self.append_all([event], born=born, ttl=ttl, patience=patience, until_stopped=until_stopped)
+        return answers[0]
+
+    async def append_all(
+        self,
+        events: Sequence[Event],
+        *,
+        born: int = 0,
+        ttl: int | None = None,
+        patience: float = PATIENCE,
+        until_stopped: bool = False,
+    ) -> list[Appended | None]:
+        """Record several events in one step; see :meth:`append`. A request to cancel leaves out those after it."""
         deadline = time.monotonic() + patience
         async with self._turn:
             if until_stopped:
                 self.stop.check()
                 if time.monotonic() > deadline:
                     raise Unavailable("what was said before it took all the time there was")
-            key: Key | None = None
+            keys: list[Key] = []
             pause = FIRST_PAUSE
             while True:
                 try:
-                    # Once the event was offered, newer progress waits: its key would be later than the event's own,
-                    # which the journal would then take for one it knows.
-                    if key is None:
+                    # Once the events were offered, newer progress waits: its key would be later than theirs, which the
+                    # journal would then take for some it knows.
+                    if not keys:
                         await self._tell_kept()
-                        key = self._writer.key()
-                    return self._heard(await self._journal.append(event, key=key, born=born, ttl=ttl))
-                except Refused as refused:
-                    self._refused(refused)
-                    return None
+                        keys = [self._writer.key() for _ in events]
+                    answers = await self._journal.append_all(events, keys, born=born, ttl=ttl)
+                    return [self._heard(answer) for answer in answers]
                 except Unavailable:
                     if time.monotonic() + pause > deadline:
                         raise
@@ -223,13 +237,12 @@ class AttemptReporter:
         unsure, self._unsure = self._unsure, None
         key = unsure[1] if unsure is not None and unsure[0] is event else self._writer.key()
         try:
-            self._heard(await self._journal.append(event, key=key))
+            (answer,) = await self._journal.append_all([event], [key])
         except Unavailable:
             self._unsure = event, key
             self._throttle.restore(event)
             raise
-        except Refused as refused:
-            self._refused(refused)
+        self._heard(answer)
 
     def _flush_later(self) -> None:
         if self._flusher is None or self._flusher.done():
@@ -248,10 +261,13 @@ class AttemptReporter:
             elif self._throttle.wait(time.monotonic()) is not None:
                 self._flush_later()
 
-    def _heard(self, appended: Appended) -> Appended:
-        if appended.cancelling is not None:
-            self.hear_cancel(appended.cancelling)
-        return appended
+    def _heard(self, answer: Appended | Refused) -> Appended | None:
+        if isinstance(answer, Refused):
+            self._refused(answer)
+            return None
+        if answer.cancelling is not None:
+            self.hear_cancel(answer.cancelling)
+        return answer
 
     def hear_cancel(self, reason: str) -> None:
         """Somebody asked for the job to be stopped."""

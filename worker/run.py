@@ -4,7 +4,6 @@ import asyncio
 import enum
 import time
 import traceback
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,16 +86,20 @@ class Run:
         self.execution: asyncio.Future[Any] | None = None
         self._worker = worker
         self._why: Why | None = None
-        self._hurry = asyncio.Event()
+        self._hurry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = time.monotonic()
 
     def lose(self) -> None:
         self._end(Why.LOST, LOST)
-        self._hurry.set()
+        self._make_haste()
 
     def shut_down(self) -> None:
         self._end(Why.SHUTDOWN, STOPPED)
-        self._hurry.set()
+        self._make_haste()
+
+    def _make_haste(self) -> None:
+        if not self._hurry.done():
+            self._hurry.set_result(None)
 
     def _end(self, why: Why, reason: str) -> None:
         if self.reporter.stop.reason is None:
@@ -119,11 +122,14 @@ class Run:
         Raises:
             Unavailable: the journal could not be told that it begins; the handler was not run.
         """
-        await self.reporter.append(announce.queued(self.job, reading), born=self.job.queued_at)
-        if (judged := self._before_start(handler, handlers)) is not None:
-            return judged
-        await self.reporter.append(announce.started(self.job, reading, self._worker, now_ms()))
-        if self.why is not None or handler is None:
+        queued = announce.queued(self.job, reading)
+        if (judged := self._before_start(handler, handlers)) is not None or handler is None:
+            await self.reporter.append(queued, born=self.job.queued_at)
+            return self._stopped() if self.why is not None or judged is None else judged
+        # In one step, for the first is hardly ever news. The second is left out if somebody asked for the job to stop.
+        started = announce.started(self.job, reading, self._worker, now_ms())
+        await self.reporter.append_all([queued, started], born=self.job.queued_at)
+        if self.why is not None:
             return self._stopped()
         return await self._execute(handler, handler.timeout or timeout)
 
@@ -143,14 +149,14 @@ class Run:
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
         self.execution = running = execution.start(handler, Context(self.job.data, self.reporter))
-        await _first({running}, self.reporter.stop.asked.wait(), timeout)
+        await _first(running, self.reporter.stop.asked, timeout)
         if not running.done():
             self._end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")
             await self._bring_to_end(handler, running, self._began + timeout - time.monotonic())
         if not running.done() and self.why is Why.TIMEOUT and self.job.may_retry:
             overtime = min(timeout, MOST_OVERTIME)
-            await _first({running}, self._hurry.wait(), overtime)
-            if not running.done() and not self._hurry.is_set():
+            await _first(running, self._hurry, overtime)
+            if not running.done() and not self._hurry.done():
                 reason = f"{self.reporter.stop.reason} and had not stopped {STOP_WAIT + overtime:g} s later"
                 return Failed(f"TimeoutError: {reason}; it is not run a second time beside itself", final=True)
         return self._judge(running)
@@ -164,7 +170,7 @@ class Run:
         """
         if self.why is Why.CANCEL:
             grace = min(CANCEL_GRACE, left) if handler.is_async else left
-            await _first({running}, self._hurry.wait(), grace)
+            await _first(running, self._hurry, grace)
         if not running.done():
             if handler.is_async:
                 running.cancel()
@@ -224,10 +230,6 @@ class Run:
             return Failed(error_text(error), final=True)
 
 
-async def _first(futures: "set[asyncio.Future[Any]]", event: Awaitable[Any], timeout: float) -> None:
-    """Wait for any of the futures, the event, or the time."""
-    waiting = asyncio.ensure_future(event)
-    try:
-        await asyncio.wait({*futures, waiting}, timeout=max(0.0, timeout), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
+async def _first(running: "asyncio.Future[Any]", signal: "asyncio.Future[None]", timeout: float) -> None:
+    """Wait for the handler, the signal, or the time."""
+    await asyncio.wait({running, signal}, timeout=max(0.0, timeout), return_when=asyncio.FIRST_COMPLETED)

@@ -41,7 +41,7 @@ class Runner:
         self._registry = registry
         self._worker = worker
         self._timeout = timeout
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[TakenJob, Run] = {}
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
         """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
@@ -51,7 +51,7 @@ class Runner:
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
         run = Run(job, reporter, self._worker)
         job.on_lost = run.lose
-        self._runs[job.token] = run
+        self._runs[job] = run
         try:
             handler = self._registry.find(job.queue, job.name)
             reading = await surely(lambda: self._journal.read(job.id)) if job.attempt > 1 else None
@@ -69,7 +69,7 @@ class Runner:
                 error=str(error),
             )
         finally:
-            del self._runs[job.token]
+            del self._runs[job]
             reporter.stop.ask("the attempt is over")
             await reporter.close()
         left = run.execution

@@ -28,7 +28,8 @@ LONGEST_LIFE_MS: Final = 10 * 365 * 24 * 3600 * 1000
 class TakenJob:
     """One attempt of one job; times in Unix ms. ``attempt`` counts all starts, ``attempts_made`` the failures so far.
 
-    ``lock``: for how many ms its lock is taken.
+    ``lock``: for how many ms its lock is taken. ``on_next`` is called with the record and the id of the job that takes
+    this one's place, under the same token, where its completion was asked to bring one (``wants_next``).
 
     Every move raises ``LockLost`` when the job is no longer ours and ``Unavailable`` when Redis is away; it may then
     be made again.
@@ -41,6 +42,8 @@ class TakenJob:
     on_lost: Callable[[], None] | None = None
     moving: bool = False
     lock: int = 30_000
+    wants_next: Callable[[], bool] = lambda: False
+    on_next: Callable[[dict[str, str], str], None] | None = None
     opts: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,11 +139,17 @@ class TakenJob:
                 raise LockLost(f"the lock of job {self.id} is no longer ours")
 
     async def complete(self, result: Any) -> None:
-        """Into the completed set; ``result`` must be plain JSON values."""
+        """Into the completed set; ``result`` must be plain JSON values. The next job comes with the answer."""
         keep = self.keep(completed=True)
-        await self._move(
-            lambda: self.backend.moveToCompleted(self.raw, result, keep, self.token, False), {"completed"}, keep
+        answer = await self._move(
+            lambda: self.backend.moveToCompleted(self.raw, result, keep, self.token, self.wants_next()),
+            {"completed"},
+            keep,
         )
+        if answer is not None and answer["result"] is not None and self.on_next is not None:
+            data, job_id, *_ = answer["result"]
+            if data:
+                self.on_next(data, job_id)
 
     async def fail(self, error: str, trace: str) -> None:
         """Into the failed set: no further attempt."""
@@ -195,14 +204,16 @@ class TakenJob:
 
     async def _move(
         self, call: Callable[[], Awaitable[Any]], states: frozenset[str] | set[str], keep: Any, *, used: int = 1
-    ) -> None:
+    ) -> Any:
+        """What the move answered; None where it was made before."""
         self.moving = True
         with unavailable():
             try:
-                await call()
+                return await call()
             except TypeError as error:  # BullMQ's own word for every refusal
                 if not await self._already(states, keep, used):
                     raise LockLost(f"job {self.id} is no longer ours: {error}") from error
+                return None
 
     async def _already(self, states: frozenset[str] | set[str], keep: Any, used: int) -> bool:
         """Whether the move was made before and only its answer was lost.

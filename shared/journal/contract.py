@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from jobcast.shared.errors import Refused
 from jobcast.shared.events import Event
 from jobcast.shared.position import Position
 
@@ -113,6 +114,18 @@ class Journal(Protocol):
         Raises:
             Refused: the state law says no; the reason is named.
             BadRequest, PayloadTooLarge: the event cannot be recorded.
+        """
+        ...
+
+    async def append_all(
+        self, events: Sequence[Event], keys: Sequence[Key | None], *, born: int = 0, ttl: int | None = None
+    ) -> list[Appended | Refused]:
+        """Take several events of one job in one step, in order, each by :meth:`append`'s rules and with its own answer.
+
+        Where one is answered with a request to cancel, those after it are left out, and so are their answers.
+
+        Raises:
+            BadRequest, PayloadTooLarge: one of them cannot be recorded; none was.
         """
         ...
 

@@ -82,6 +82,23 @@ class MemoryJournal:
         self._take(record, event, key, body)
         return Appended(Position(record.epoch, record.seq), True, record.cancel)
 
+    async def append_all(
+        self, events: Sequence[Event], keys: Sequence[Key | None], *, born: int = 0, ttl: int | None = None
+    ) -> list[Appended | Refused]:
+        for event in events:
+            encode_body(event)
+        answers: list[Appended | Refused] = []
+        for event, key in zip(events, keys, strict=True):
+            try:
+                answer = await self.append(event, key=key, born=born, ttl=ttl)
+            except Refused as refused:
+                answers.append(refused)
+                continue
+            answers.append(answer)
+            if answer.cancelling is not None:
+                break
+        return answers
+
     def _is_new_life(self, record: _Record, event: Event, born: int) -> bool:
         if event.kind != JOB_QUEUED or not born or not record.born or born == record.born:
             return False

@@ -91,44 +91,40 @@ class RedisJournal:
         self._request_cancel = client.register_script(_REQUEST_CANCEL)
 
     async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
-        job_id, keys = event.job_id, self._keys
-        rule = LAW[event.kind]
-        body = encode_body(event)
+        (answer,) = await self.append_all([event], [key], born=born, ttl=ttl)
+        if isinstance(answer, Refused):
+            raise answer
+        return answer
+
+    async def append_all(
+        self, events: Sequence[Event], keys: Sequence[Key | None], *, born: int = 0, ttl: int | None = None
+    ) -> list[Appended | Refused]:
+        job_id, queue, names = events[0].job_id, events[0].queue, self._keys
+        args: list[Any] = [
+            queue,
+            job_id,
+            names.channel(job_id),
+            names.queue_channel(queue),
+            new_epoch(),
+            born,
+            max(self._life.ttl, ttl or 0),
+            self._life.history,
+        ]
+        for event, key in zip(events, keys, strict=True):
+            args += _event_args(event, key)
         with unavailable():
-            answer = await self._append(
+            answers = await self._append(
                 keys=[
-                    keys.state(job_id),
-                    keys.history(job_id),
-                    keys.queue_index(event.queue),
-                    keys.queues(),
-                    keys.queue_live(event.queue),
-                    keys.queue_state(event.queue),
+                    names.state(job_id),
+                    names.history(job_id),
+                    names.queue_index(queue),
+                    names.queues(),
+                    names.queue_live(queue),
+                    names.queue_state(queue),
                 ],
-                args=[
-                    event.kind,
-                    body,
-                    event.attempt,
-                    event.queue,
-                    ",".join(rule.follows),
-                    event.leads_to,
-                    int(event.ends_attempt),
-                    int(event.terminal),
-                    key.writer if key else "",
-                    key.count if key else 0,
-                    new_epoch(),
-                    born,
-                    max(self._life.ttl, ttl or 0),
-                    self._life.history,
-                    keys.channel(job_id),
-                    keys.queue_channel(event.queue),
-                    job_id,
-                    rule.event_class,
-                ],
+                args=args,
             )
-        if answer[0] == b"refused":
-            raise Refused(event.kind, job_id, answer[1].decode(), answer[2].decode())
-        outcome, epoch, seq, cancel = answer
-        return Appended(Position(epoch.decode(), int(seq)), outcome == b"ok", cancel.decode() or None)
+        return [_appended(event, answer) for event, answer in zip(events, answers, strict=False)]
 
     async def read(self, job_id: str, since: Position | None = None) -> Reading:
         # A queue is asked for by a place in it alone.
@@ -234,6 +230,29 @@ class RedisJournal:
         with unavailable():
             told: bytes = await self._places(keys=keys)
         return [read_place(each) for each in told.decode().split(",")]
+
+
+def _event_args(event: Event, key: Key | None) -> tuple[Any, ...]:
+    rule = LAW[event.kind]
+    return (
+        event.kind,
+        encode_body(event),
+        event.attempt,
+        ",".join(rule.follows),
+        event.leads_to,
+        int(event.ends_attempt),
+        int(event.terminal),
+        key.writer if key else "",
+        key.count if key else 0,
+        rule.event_class,
+    )
+
+
+def _appended(event: Event, answer: list[Any]) -> Appended | Refused:
+    if answer[0] == b"refused":
+        return Refused(event.kind, event.job_id, answer[1].decode(), answer[2].decode())
+    outcome, epoch, seq, cancel = answer
+    return Appended(Position(epoch.decode(), int(seq)), outcome == b"ok", cancel.decode() or None)
 
 
 def _read_cursor(cursor: str | None) -> int | None:
