@@ -76,7 +76,8 @@ def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
 @options.with_redis
 @options.with_module
 @options.with_no_shipped
-def worker(redis_url: str | None, modules: tuple[str, ...], *, no_shipped: bool) -> None:
+@options.with_processes
+def worker(redis_url: str | None, modules: tuple[str, ...], *, no_shipped: bool, processes: int) -> None:
     """Run the jobs of the queues whose handlers it knows: the shipped ones and those of your modules.
 
     Runs until Ctrl-C or SIGTERM, then takes no more jobs and gives the running ones JOBCAST_DRAIN seconds.
@@ -86,6 +87,10 @@ def worker(redis_url: str | None, modules: tuple[str, ...], *, no_shipped: bool)
       jobcast worker --module yourjobs --no-shipped
     """
     chosen = options.chosen_settings(redis_url=redis_url)
+    if processes > 1:
+        from jobcast.cli import fleet  # noqa: PLC0415
+
+        sys.exit(fleet.run(processes, fleet.arguments(redis_url, modules, no_shipped=no_shipped), chosen.drain))
     from jobcast.shared import logs  # noqa: PLC0415
     from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
 

@@ -52,6 +52,14 @@ with_no_shipped = click.option(
     help="Serve your modules' jobs alone, not the shipped queues files and demo: for production, where whoever can "
     "submit a job should have no file read and no worker kept busy by a demonstration.",
 )
+with_processes = click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Workers to run, each a process that takes jobs for itself; one that dies is started again.",
+)
 with_url = click.option("--url", metavar="URL", help="Where the gateway is [JOBCAST_URL, http://127.0.0.1:8080].")
 with_patience = click.option(
     "--patience",

@@ -22,7 +22,7 @@ class Command:
     """What to start.
 
     ``grace``: seconds it may take to end after SIGTERM; ``fed`` is written to its standard input; ``log`` is the
-    file its output is put to, our own standard error without one.
+    file its output is put to, our own standard error without one; ``orphaned`` is what it is sent if we die first.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Command:
     cwd: Path | None = None
     log: Path | None = None
     inherits: tuple[int, ...] = ()
+    orphaned: signal.Signals = signal.SIGKILL
 
 
 class Child:
@@ -48,7 +49,7 @@ class Child:
         """Start it tied to our life. Call from the main thread: the kernel ties the child to the calling thread."""
         with command.log.open("ab") if command.log else contextlib.nullcontext(sys.stderr) as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", LEASH, str(os.getpid()), *command.argv),
+                *(sys.executable, "-I", "-S", LEASH, str(os.getpid()), str(int(command.orphaned)), *command.argv),
                 stdin=asyncio.subprocess.PIPE if command.fed else asyncio.subprocess.DEVNULL,
                 stdout=output.fileno(),
                 stderr=output.fileno(),

@@ -54,6 +54,7 @@ class _Calls:
         self._pool = pool
         self._retry = copy.deepcopy(pool.connection_kwargs["retry"])
         self._retry.update_supported_errors(pool.connection_kwargs["retry_on_error"])
+        self._retry.update_retries(max(0, self._retry.get_retries() - 1))
         self._room = asyncio.Semaphore(MOST_UNANSWERED)
         self._line: _Line | None = None
         self._opening: asyncio.Task[_Line] | None = None
@@ -61,16 +62,19 @@ class _Calls:
 
     async def call(self, command: tuple[Any, ...]) -> Any:
         async with self._room:
+            line = self._line
+            if line is not None and line.lost is None:
+                try:
+                    return _answered(await line.ask(command))
+                except (RedisConnectionError, RedisTimeoutError):
+                    pass  # the first of the tries, without what it costs to count them
             return await self._retry.call_with_retry(lambda: self._once(command), _pass)
 
     async def _once(self, command: tuple[Any, ...]) -> Any:
         line = self._line
         if line is None or line.lost is not None:
             line = await self._opened()
-        answer = await line.ask(command)
-        if isinstance(answer, RedisError):
-            raise answer
-        return answer
+        return _answered(await line.ask(command))
 
     async def _opened(self) -> "_Line":
         """One connection for all who wait for it: each on its own would wait out the time-outs of those before it."""
@@ -207,6 +211,12 @@ def _parser(connection: AbstractConnection) -> hiredis.Reader:
     text = {"encoding": encoder.encoding, "errors": encoder.encoding_errors} if encoder.decode_responses else {}
     # Its classes of errors are what redis-py's callers know: NoScriptError loads the script, OutOfMemoryError is told.
     return hiredis.Reader(notEnoughData=_MORE, replyError=connection._parser.parse_error, **text)  # noqa: SLF001
+
+
+def _answered(answer: Any) -> Any:
+    if isinstance(answer, RedisError):
+        raise answer
+    return answer
 
 
 async def _pass(_: Exception) -> None:

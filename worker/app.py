@@ -33,6 +33,8 @@ CANCEL_CHECK: Final = 1.0
 PUT_BACK: Final = 5.0
 """Seconds for what is stopped at the drain's end to be put back and recorded; a handler has ``STOP_WAIT`` of them."""
 LEFT_BEHIND: Final = 1.0
+SAME_ASKING: Final = 0.1
+"""Seconds within which two signals are one: when a parent dies, Linux tells its children for each thread it had."""
 
 _log = logs.get("worker")
 
@@ -210,8 +212,16 @@ async def _close(*clients: Redis) -> None:
 
 async def _with_signals(service: Service, on_ready: Callable[[], None] | None) -> None:
     loop = asyncio.get_running_loop()
+    last = -SAME_ASKING
+
+    def asked() -> None:
+        nonlocal last
+        again, last = loop.time() - last < SAME_ASKING, loop.time()
+        if not again:
+            service.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.stop)
+        loop.add_signal_handler(number, asked)
     try:
         await service.serve(on_ready)
     finally:
