@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from jobcast.gateway.bulk import read_bulk
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.metrics import Metrics
 from jobcast.shared.errors import BadRequest, PayloadTooLarge, UnknownJob
@@ -20,6 +21,7 @@ from jobcast.shared.snapshot import Snapshot, build
 from jobcast.shared.states import LIVE, State
 
 LARGEST_BODY: Final = 64 * 1024
+LARGEST_BULK: Final = 1024 * 1024
 MOST_JOBS: Final = 200
 MOST_SCANNED: Final = 1000
 """Jobs looked at for one page of a filtered list; beyond, the page ends early and its cursor goes on."""
@@ -55,6 +57,7 @@ class Routes:
         return [
             Route(f"{api}/jobs", self.submit, methods=["POST"]),
             Route(f"{api}/jobs", self.list_jobs, methods=["GET"]),
+            Route(f"{api}/jobs/bulk", self.submit_many, methods=["POST"]),
             Route(f"{api}/jobs/queue/{{queue}}/stats", self.classic_stats, methods=["GET"]),
             Route(f"{api}/jobs/queue/{{queue}}/jobs", self.classic_jobs, methods=["GET"]),
             Route(f"{api}/jobs/{{job_id}}", self.get_job, methods=["GET"]),
@@ -86,6 +89,15 @@ class Routes:
         if not submitted.fresh:
             answer["deduplicated"] = True
         return JsonResponse(answer, 202, {"Location": f"/api/v1/jobs/{submitted.job_id}"})
+
+    async def submit_many(self, request: Request) -> Response:
+        """``{queue, jobs: [{name, data?, opts?}, ...]}`` -> 202 ``{jobIds, deduplicated?}``, the ids in their order."""
+        queue, jobs = read_bulk(await read_body(request, LARGEST_BULK))
+        submitted = await self._queues.submit_many(queue, jobs)
+        answer = {"jobIds": [each.job_id for each in submitted]}
+        if there := [each.job_id for each in submitted if not each.fresh]:
+            answer["deduplicated"] = there
+        return JsonResponse(answer, 202)
 
     async def get_job(self, request: Request) -> Response:
         return JsonResponse(job_view(await self._snapshot(request)))
@@ -213,13 +225,13 @@ class Routes:
         return {"jobs": jobs, "cursor": cursor}
 
 
-async def read_body(request: Request) -> Any:
+async def read_body(request: Request, limit: int = LARGEST_BODY) -> Any:
     """The JSON of a request, refused as soon as it is too large rather than after it was taken in."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_BODY:
-            raise PayloadTooLarge(f"expected a body of at most {LARGEST_BODY} bytes")
+        if len(body) > limit:
+            raise PayloadTooLarge(f"expected a body of at most {limit} bytes")
     try:
         return _read_json(bytes(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

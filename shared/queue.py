@@ -5,14 +5,17 @@ A job lives in two records: BullMQ's (what is to be run) and the journal (what h
 one that knows nothing of the journal, leaves no hole.
 """
 
+import asyncio
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bullmq import Job, Queue
 from redis.asyncio import Redis
 
+from jobcast.shared.bulk import NewJob, add_bulk, check_bulk
 from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import BadJobId, BadRequest, NotPossible, Refused, UnknownJob
 from jobcast.shared.events import Event, JobCancelled, JobQueued
@@ -28,6 +31,8 @@ KEEP_FAILED: Final = {"age": 7 * 24 * 3600, "count": 5000}
 MOST_QUEUES: Final = 64
 """Queue handles kept open; each holds BullMQ's scripts. The one unused for longest is let go."""
 LONGEST_REASON: Final = 500
+ANNOUNCED_AT_ONCE: Final = 100
+"""Who waits longer than three seconds for a connection is refused one: a few hundred at once might."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,7 @@ class JobQueues:
         options = options or JobOptions()
         named = options.job_id is not None or options.deduplication is not None
         born = self._birth(apart=named)
-        wanted: dict[str, Any] = {
-            "removeOnComplete": KEEP_COMPLETED,
-            "removeOnFail": KEEP_FAILED,
-            "attempts": 1,
-            **options.for_bullmq(),
-            "timestamp": born,
-        }
-        wanted.setdefault("jobId", uuid.uuid4().hex)
+        wanted = _wanted(options, born)
         if options.job_id is not None:
             await self._check_free(queue, options.job_id)
         with unavailable():
@@ -87,6 +85,29 @@ class JobQueues:
         if fresh and not await self.announce(queue, job):
             raise NotPossible(f"job {job.id} was queued, but its id is that of a running job of another queue")
         return Submitted(str(job.id), fresh)
+
+    async def submit_many(self, queue: str, jobs: Sequence[NewJob]) -> list[Submitted]:
+        """Queue up to a thousand jobs, all or none of them, and say so in the journal; answers in their order.
+
+        Raises:
+            BadQueueName, BadJobId, BadRequest: one of them was refused before Redis, and so are all.
+            Unavailable: none was queued, or it is not known whether they were.
+        """
+        check_queue_name(queue)
+        check_bulk(jobs)
+        await self._check_all_free(queue, [job.options.job_id for job in jobs if job.options.job_id is not None])
+        opts = [_wanted(job.options, self._birth(apart=job.named)) for job in jobs]
+        with unavailable():
+            added = await add_bulk(self._client, await self.handle(queue), jobs, opts)
+        new = [job for job, fresh in added if fresh]
+        told: list[bool] = []
+        for start in range(0, len(new), ANNOUNCED_AT_ONCE):
+            part = new[start : start + ANNOUNCED_AT_ONCE]
+            told += await asyncio.gather(*(self.announce(queue, job) for job in part))
+        if not all(told):
+            hidden = [str(job.id) for job, is_told in zip(new, told, strict=True) if not is_told]
+            raise NotPossible(f"queued, but under ids of running jobs of another queue: {', '.join(hidden)[:500]}")
+        return [Submitted(str(job.id), fresh) for job, fresh in added]
 
     def _birth(self, *, apart: bool) -> int:
         """The time of a job's birth; ``apart`` from every other such, so that two of one millisecond are two."""
@@ -219,9 +240,13 @@ class JobQueues:
 
     async def _check_free(self, queue: str, job_id: str) -> None:
         """Refuse an id that a running job of another queue has: BullMQ counts ids by queue, the doors do not."""
-        fields = (await self._journal.read(job_id)).fields
-        if fields and fields["queue"].decode() != queue and fields["state"].decode() in LIVE:
-            raise BadJobId(f"job {job_id} is at work in queue {fields['queue'].decode()}; give this one another id")
+        await self._check_all_free(queue, [job_id])
+
+    async def _check_all_free(self, queue: str, job_ids: Sequence[str]) -> None:
+        for job_id, reading in zip(job_ids, await self._journal.read_many(job_ids), strict=True):
+            fields = reading.fields
+            if fields and fields["queue"].decode() != queue and fields["state"].decode() in LIVE:
+                raise BadJobId(f"job {job_id} is at work in queue {fields['queue'].decode()}; give this one another id")
 
     async def handle(self, name: str) -> Any:
         """BullMQ's queue object, its server's version known; kept for later calls. Call inside ``unavailable()``."""
@@ -237,6 +262,18 @@ class JobQueues:
                 self._queues.popitem(last=False)
         self._queues.move_to_end(name)
         return handle
+
+
+def _wanted(options: JobOptions, born: int) -> dict[str, Any]:
+    """What BullMQ is told of a job."""
+    return {
+        "jobId": uuid.uuid4().hex,
+        "removeOnComplete": KEEP_COMPLETED,
+        "removeOnFail": KEEP_FAILED,
+        "attempts": 1,
+        **options.for_bullmq(),
+        "timestamp": born,
+    }
 
 
 async def _ended_as(job: Any) -> str | None:
