@@ -29,6 +29,7 @@ class Sizes:
     idle: float = 25.0
     """Seconds. Socket.IO's ping interval: an idle time of this length holds one ping of each client."""
     appends: int = 5000
+    work: int = 5000
 
     def for_slow(self) -> "Sizes":
         """A tenth of the events for a server that takes ten times as long, and a pace it can hold."""
@@ -43,7 +44,16 @@ class Sizes:
 
 
 QUICK = Sizes(
-    rounds=1, singles=60, burst=200, steady=6000, firehose=10_000, crowd=1000, vanguard=200, idle=0, appends=1000
+    rounds=1,
+    singles=60,
+    burst=200,
+    steady=6000,
+    firehose=10_000,
+    crowd=1000,
+    vanguard=200,
+    idle=0,
+    appends=1000,
+    work=2000,
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 PEERS = Path(__file__).parent / "peers"
 PACKAGES = (
     "jobcast",
+    "bullmq",
     "hiredis",
     "msgspec",
     "orjson",
@@ -25,7 +26,7 @@ PACKAGES = (
     "uvloop",
     "websockets",
 )
-NODE_PACKAGES = ("socket.io", "ioredis", "ws")
+NODE_PACKAGES = ("socket.io", "bullmq", "ioredis", "ws")
 DESCRIPTORS = 8192
 """Enough for the largest crowd, on either side."""
 

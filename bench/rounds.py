@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import appending
+from bench import appending, working
 from bench.cases import CASES, Sizes, Values, measure, measure_floor, measure_listener
 from bench.machine import Invalid, speed
 from bench.rows import OURS
@@ -17,7 +17,7 @@ from bench.stage import NODE, Kind, Workshop, available
 from bench.talk import Tool, build
 from tests.support.redis_server import RedisServer
 
-NAMES = (*CASES, "appending")
+NAMES = (*CASES, "appending", "worker")
 FLOORS = ("floor-c", "floor-py")
 LISTENER = "listener"
 
@@ -53,6 +53,8 @@ class Rounds:
             for name in names:
                 if name == "appending":
                     self._append(number)
+                elif name == "worker":
+                    self._work(number)
                 else:
                     self._case(name, number)
 
@@ -78,6 +80,15 @@ class Rounds:
         found = appending.measure(self._workshop.redis.url, self._sizes.appends)
         for server in found:
             self._keep(server, "appending", number, partial(found.__getitem__, server))
+
+    def _work(self, number: int) -> None:
+        kinds = working.available()
+        if working.NODE not in kinds:
+            _say("bench: without Node and bench/peers/node_modules (make bench installs them) its worker is left out")
+        for concurrency in working.CONCURRENCY:
+            for kind in kinds if number % 2 == 0 else reversed(kinds):
+                take = partial(working.measure, self._workshop.redis, kind, concurrency, self._sizes.work)
+                self._keep(kind.key, "worker", number, take)
 
     def _keep(self, server: str, case: str, number: int, take: Callable[[], Values]) -> None:
         self.speeds.append(speed())

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from bench.cases import Sizes
+from bench.working import CONCURRENCY
 
 Samples = Mapping[str, Mapping[str, Sequence[float]]]
 """Server, figure, one value a round."""
@@ -18,6 +19,8 @@ SERVERS = {
     "floor-py": "bare send() in Python",
     "listener": "bare subscriber",
     "publish": "bare PUBLISH",
+    "bullmq-python": "bullmq for Python",
+    "bullmq-node": "bullmq on Node",
 }
 OURS = "jobcast"
 BUSY = 0.95
@@ -57,6 +60,18 @@ def figures(sizes: Sizes) -> list[Figure]:
         Figure("idle.cpu", "% of a core", f"{crowd} idle clients: CPU", peers),
         Figure("append.wall", "us", "append one event: time", {"publish": None}),
         Figure("append.cpu", "us", "append one event: CPU of Redis", {"publish": None}),
+        *(figure for concurrency in CONCURRENCY for figure in _work(concurrency)),
+    ]
+
+
+def _work(concurrency: int) -> list[Figure]:
+    """Half the time is twice the rate."""
+    case, name = f"no-op jobs, {concurrency} at once", f"work{concurrency}"
+    peers = {"bullmq-python": None, "bullmq-node": None}
+    return [
+        Figure(f"{name}.wall", "us/job", f"{case}: time", {**peers, "bullmq-python": 0.50}),
+        Figure(f"{name}.cpu", "us/job", f"{case}: CPU of the worker", peers),
+        Figure(f"{name}.redis", "us/job", f"{case}: CPU of Redis", peers),
     ]
 
 
