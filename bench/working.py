@@ -1,8 +1,8 @@
 """What a job costs that does nothing: jobcast's worker, and BullMQ's own in Python and on Node, on the same jobs.
 
-All jobs are there before the worker starts, added as jobcast adds them: each has its `job-queued` in the journal, whoever
-works. jobcast's worker then tells of each start and end, the others tell nobody. Counted is from the end of the first
-tenth to that of the last job.
+All jobs are there before the worker starts, added as jobcast adds them: each has its `job-queued` in the journal,
+whoever works. jobcast's worker then tells of each start and end, the others tell nobody. Counted is from the end of the
+first tenth to that of the last job.
 """
 
 import asyncio

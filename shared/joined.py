@@ -16,8 +16,9 @@ from typing import Any, Final
 import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 MOST_UNANSWERED: Final = 1024
@@ -31,20 +32,37 @@ _MORE: Final = object()
 
 
 class Joined(Redis):
-    """See the module. Closing it ends what is under way with a ``ConnectionError``."""
+    """See the module: the scripts it registers are called over one line. Closing it ends what is under way with a
+    ``ConnectionError``.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._calls = _Calls(self.connection_pool)
 
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        if args[0] != "EVALSHA":
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        return await self._calls.call(args)
+    def register_script(self, script: Any) -> "_Script":  # type: ignore[override]
+        return _Script(self, script, self._calls)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await self._calls.close()
         await super().aclose(close_connection_pool)
+
+
+class _Script(AsyncScript):
+    def __init__(self, client: Joined, script: Any, calls: "_Calls") -> None:
+        super().__init__(client, script)
+        self._calls = calls
+
+    async def __call__(self, keys: Any = None, args: Any = None, client: Any = None) -> Any:
+        if client is not None:  # a pipeline
+            return await super().__call__(keys, args, client)
+        keys = keys or ()
+        command = ("EVALSHA", self.sha, len(keys), *keys, *(args or ()))
+        try:
+            return await self._calls.call(command)
+        except NoScriptError:
+            await self.registered_client.script_load(self.script)
+            return await self._calls.call(command)
 
 
 class _Calls:
@@ -55,26 +73,32 @@ class _Calls:
         self._retry = copy.deepcopy(pool.connection_kwargs["retry"])
         self._retry.update_supported_errors(pool.connection_kwargs["retry_on_error"])
         self._retry.update_retries(max(0, self._retry.get_retries() - 1))
-        self._room = asyncio.Semaphore(MOST_UNANSWERED)
         self._line: _Line | None = None
         self._opening: asyncio.Task[_Line] | None = None
         self._closed = False
 
     async def call(self, command: tuple[Any, ...]) -> Any:
-        async with self._room:
-            line = self._line
-            if line is not None and line.lost is None:
-                try:
-                    return _answered(await line.ask(command))
-                except (RedisConnectionError, RedisTimeoutError):
-                    pass  # the first of the tries, without what it costs to count them
-            return await self._retry.call_with_retry(lambda: self._once(command), _pass)
+        line = self._line
+        if line is not None and line.lost is None:
+            try:
+                return await self._ask(line, command)
+            except (RedisConnectionError, RedisTimeoutError):
+                pass  # the first of the tries, without what it costs to count them
+        return await self._retry.call_with_retry(lambda: self._once(command), _pass)
 
     async def _once(self, command: tuple[Any, ...]) -> Any:
         line = self._line
         if line is None or line.lost is not None:
             line = await self._opened()
-        return _answered(await line.ask(command))
+        return await self._ask(line, command)
+
+    async def _ask(self, line: "_Line", command: tuple[Any, ...]) -> Any:
+        while line.full:
+            await line.room()
+        answer = await line.ask(command)
+        if isinstance(answer, RedisError):
+            raise answer
+        return answer
 
     async def _opened(self) -> "_Line":
         """One connection for all who wait for it: each on its own would wait out the time-outs of those before it."""
@@ -131,13 +155,31 @@ class _Line(asyncio.Protocol):
         self._parser = _parser(connection)
         self._unanswered: deque[asyncio.Future[Any]] = deque()
         self._unsent: list[bytes] = []
+        self._room: asyncio.Future[None] | None = None
         self._pause = (connection.socket_timeout or 0) / LOOKS
         self._looking = False
         self._heard = False
         self._silent = 0
 
+    @property
+    def full(self) -> bool:
+        return len(self._unanswered) >= MOST_UNANSWERED
+
+    def room(self) -> "asyncio.Future[None]":
+        """Done when there may be room, or no line any more."""
+        if self._room is None:
+            self._room = self._loop.create_future()
+        return self._room
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
+
     def ask(self, command: tuple[Any, ...]) -> "asyncio.Future[Any]":
         """The answer, an error of Redis' included; the future raises when the line is lost before."""
+        if self.lost is not None:
+            raise type(self.lost)(str(self.lost))
         answer: asyncio.Future[Any] = self._loop.create_future()
         packed = hiredis.pack_command(command)
         if not self._unsent:
@@ -174,6 +216,7 @@ class _Line(asyncio.Protocol):
                     answer = self._unanswered.popleft()
                     if not answer.done():
                         answer.set_result(reply)
+            self._make_room()
         except (hiredis.HiredisError, IndexError) as error:
             self.lose(RedisConnectionError(f"Redis said what nobody had asked for, or what is no reply: {error}"))
 
@@ -193,6 +236,7 @@ class _Line(asyncio.Protocol):
             answer = self._unanswered.popleft()
             if not answer.done():
                 answer.set_exception(type(error)(str(error)))
+        self._make_room()
 
 
 def take_over(connection: AbstractConnection) -> _Line:
@@ -211,12 +255,6 @@ def _parser(connection: AbstractConnection) -> hiredis.Reader:
     text = {"encoding": encoder.encoding, "errors": encoder.encoding_errors} if encoder.decode_responses else {}
     # Its classes of errors are what redis-py's callers know: NoScriptError loads the script, OutOfMemoryError is told.
     return hiredis.Reader(notEnoughData=_MORE, replyError=connection._parser.parse_error, **text)  # noqa: SLF001
-
-
-def _answered(answer: Any) -> Any:
-    if isinstance(answer, RedisError):
-        raise answer
-    return answer
 
 
 async def _pass(_: Exception) -> None:

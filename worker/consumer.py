@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.redis import unavailable
+from jobcast.worker import record
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.supervise import supervise, wait_for_event
@@ -63,6 +64,7 @@ class Consumer:
         self._timing = timing or Timing()
         self._execute = execute
         self._worker = self._lend(client, prefix)
+        self._read_record = record.reader(Job, self._worker)
         self._tokens = itertools.count(1)
         self._slots = asyncio.Semaphore(definition.concurrency)
         self._active: set[TakenJob] = set()
@@ -160,7 +162,7 @@ class Consumer:
 
     def _read(self, data: dict[str, str], job_id: str, token: str) -> TakenJob:
         try:
-            raw = Job.fromJSON(self._worker, data, job_id)
+            raw = self._read_record(data, job_id)
         except (ValueError, TypeError, AttributeError) as error:
             # Dropped here it would stay active without a worker, stall, come back, and so for ever.
             raw = Job(self._worker, str(data.get("name")), None, {}, job_id)

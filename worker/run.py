@@ -231,5 +231,22 @@ class Run:
 
 
 async def _first(running: "asyncio.Future[Any]", signal: "asyncio.Future[None]", timeout: float) -> None:
-    """Wait for the handler, the signal, or the time."""
-    await asyncio.wait({running, signal}, timeout=max(0.0, timeout), return_when=asyncio.FIRST_COMPLETED)
+    """Wait for the handler, the signal, or the time. ``asyncio.wait`` would do, at twice the price."""
+    if running.done() or signal.done():
+        return
+    loop = asyncio.get_running_loop()
+    first = loop.create_future()
+
+    def wake(*_: object) -> None:
+        if not first.done():
+            first.set_result(None)
+
+    timer = loop.call_later(max(0.0, timeout), wake)
+    running.add_done_callback(wake)
+    signal.add_done_callback(wake)
+    try:
+        await first
+    finally:
+        timer.cancel()
+        running.remove_done_callback(wake)
+        signal.remove_done_callback(wake)
