@@ -181,6 +181,8 @@ class Consumer:
 
         It saves the round trip, and Redis the script, that a take of its own would cost.
         """
+        if job in self._passed_on:
+            return
         self._passed_on.add(job)
         self._start(self._read(data, job_id, job.token))
 

@@ -140,16 +140,29 @@ class TakenJob:
 
     async def complete(self, result: Any) -> None:
         """Into the completed set; ``result`` must be plain JSON values. The next job comes with the answer."""
-        keep = self.keep(completed=True)
+        keep, brings = self.keep(completed=True), self.on_next is not None and self.wants_next()
         answer = await self._move(
-            lambda: self.backend.moveToCompleted(self.raw, result, keep, self.token, self.wants_next()),
-            {"completed"},
-            keep,
+            lambda: self.backend.moveToCompleted(self.raw, result, keep, self.token, brings), {"completed"}, keep
         )
-        if answer is not None and answer["result"] is not None and self.on_next is not None:
-            data, job_id, *_ = answer["result"]
-            if data:
-                self.on_next(data, job_id)
+        if self.on_next is None:
+            return
+        if answer is None:
+            data, job_id = await self._brought()
+        else:
+            data, job_id, *_ = answer["result"] or (None, "")
+        if data:
+            self.on_next(data, job_id)
+
+    async def _brought(self) -> tuple[dict[str, str] | None, str]:
+        """The job that came with an answer that was lost: locked in our name, it would stall until that is over."""
+        backend = self.backend
+        with unavailable():
+            active = [each for each in await backend.conn.lrange(backend.keys["active"], 0, -1) if each != self.id]
+            locks = await backend.conn.mget([f"{backend.toKey(each)}:lock" for each in active]) if active else []
+            for job_id, lock in zip(active, locks, strict=True):
+                if lock == self.token:
+                    return await backend.getJobData(job_id), job_id
+        return None, ""
 
     async def fail(self, error: str, trace: str) -> None:
         """Into the failed set: no further attempt."""
