@@ -273,4 +273,6 @@ class Consumer:
                 )
             if stalled:
                 _log.warning("jobs lost their worker", queue=self.definition.name, job_ids=stalled)
-        await wait_for_event(self._over, self._timing.stalled_check if self.ready.is_set() else 0.2)
+            await wait_for_event(self._over, self._timing.stalled_check)
+        else:
+            await wait_for_event(self._over, 0.2)
