@@ -34,11 +34,13 @@ from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
 from jobcast.shared.errors import JobcastError
+from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal import Life, RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
+from jobcast.shared.vigil import Vigil
 
 STATUS: Final = {
     "bad-request": 400,
@@ -87,6 +89,8 @@ class Gateway:
             self._commands, deliver=hub.deliver, lost=self.clients.lost, found=self.clients.found
         )
         self._positions = PositionCheck(journal, hub, self.feed)
+        self._vigil = vigil = Vigil(Heartbeats(self._commands, keys), journal)
+        metrics.stalled.set_function(lambda: vigil.last.stalled if vigil.last is not None else 0)
         calls, limits = Calls(queues), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
         self._routes = Routes(journal, queues, metrics, self.feed)
@@ -158,11 +162,13 @@ class Gateway:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.feed.run(), name="feed")
                 group.create_task(self._positions.run(), name="positions")
+                group.create_task(self._vigil.run(), name="vigil")
                 try:
                     yield
                 finally:
                     self.stop()
                     await self._sockets.shutdown()
+                    self._vigil.stop()
                     self._positions.stop()
                     self.feed.stop()
         finally:

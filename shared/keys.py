@@ -54,3 +54,15 @@ class Keys:
     def queues(self) -> str:
         """Sorted set: the queues that ever had an event, by the time of the last one (Unix ms)."""
         return f"{self.prefix}:queues"
+
+    def workers(self) -> str:
+        """Hash: the last heartbeat of each worker process, as ``<count>:<Unix ms>:<queue>,<queue>``."""
+        return f"{self.prefix}:workers"
+
+    def looked(self) -> str:
+        """String: written by each look at the heartbeats, to see whether Redis takes writes."""
+        return f"{self.prefix}:looked"
+
+    def stalled(self) -> str:
+        """Number: the jobs that were ever told as stalled, by whomever."""
+        return f"{self.prefix}:stalled"

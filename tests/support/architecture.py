@@ -17,6 +17,7 @@ PURE = (
     "shared/events.py",
     "shared/keys.py",
     "shared/snapshot.py",
+    "shared/silence.py",
     "shared/names.py",
     "shared/options.py",
     "shared/errors.py",

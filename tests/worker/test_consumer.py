@@ -13,6 +13,7 @@ from jobcast.shared.events import JobFailed, JobStarted
 from jobcast.shared.options import Backoff
 from jobcast.shared.redis import connect_for_bullmq
 from jobcast.worker.consumer import Consumer, Timing
+from jobcast.worker.errors import LockLost
 from jobcast.worker.queues import Limiter, QueueDefinition
 from jobcast.worker.taken import TakenJob
 from tests.support.waiting import wait_until
@@ -29,17 +30,17 @@ async def test_an_idle_worker_hears_at_once(bench: Bench) -> None:
 
     async with bench.worker(timing=AS_SHIPPED):
         await asyncio.sleep(0.3)
-        connections = await _connections_made(bench)
+        connections = await _connections(bench)
         await asyncio.sleep(5.3)  # past the 5 s time-out and past one blocking wait
-        assert await _connections_made(bench) == connections, "a blocking wait was cut off and begun again"
+        assert connections <= await _connections(bench), "a blocking wait was cut off and begun again"
         asked = time.monotonic()
         job_id = await bench.submit()
         await bench.ended(job_id)
     assert time.monotonic() - asked < 1
 
 
-async def _connections_made(bench: Bench) -> int:
-    return int((await bench.client.info("stats"))["total_connections_received"])
+async def _connections(bench: Bench) -> set[str]:
+    return {each["id"] for each in await bench.client.client_list() if each["name"] == "jobcast-worker"}
 
 
 async def test_a_delay_is_kept_to_the_tenth_of_a_second(bench: Bench) -> None:
@@ -92,6 +93,30 @@ async def test_an_end_whose_answer_was_lost_is_told_all_the_same(bench: Bench) -
         await bench.submit()
         await wait_until(lambda: outcome)
     assert outcome == ["completed"]
+
+
+async def test_an_end_is_recorded_although_the_lock_ran_out_while_nobody_could_renew_it(bench: Bench) -> None:
+    """A Redis that hung, a machine that was suspended; but not once another has begun the job."""
+    outcome: list[str] = []
+
+    async def execute(job: TakenJob) -> None:
+        await bench.client.delete(f"bull:work:{job.id}:lock")
+        if job.data == "taken":
+            await bench.client.hincrby(f"bull:work:{job.id}", "ats", 1)
+        try:
+            await job.hold()
+            await bench.client.delete(f"bull:work:{job.id}:lock")
+            await job.complete(None)
+            outcome.append(await bench.state(job.id))
+        except LockLost:
+            outcome.append("lost")
+
+    async with _consumer(bench, QueueDefinition("work"), execute):
+        await bench.submit()
+        await wait_until(lambda: outcome)
+        await bench.submit("taken")
+        await wait_until(lambda: len(outcome) == 2)
+    assert outcome == ["completed", "lost"]
 
 
 class _consumer:  # noqa: N801  reads as the context manager it is
