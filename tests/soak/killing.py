@@ -275,7 +275,16 @@ async def alive(seed: int, seconds: float, binary: Path) -> bool:
     print(f"{submitted} jobs; made: {dict(made)}")
     figures.at_most("jobs against the law, or not ended once", len(broken), 0)
     figures.at_most("told as stalled", sum(each.kind == "job-stalled" for each in told), 0)
-    figures.at_most("begun again", sum(each.payload["attempt"] > 1 for each in told), 0)
+    starts = {
+        job_id: [each.payload for each in events if each.kind == "job-queue-to-start"]
+        for job_id, events in heard.jobs.items()
+    }
+    unheard = [job_id for job_id, begun in starts.items() if begun[0]["attempt"] > 1]
+    print(f"{len(unheard)} were begun late, for the answer that gave them to a worker was lost: {unheard}")
+    again = {job_id: begun for job_id, begun in starts.items() if len(begun) > 1}
+    figures.at_most("begun again", len(again), 0)
+    for job_id, begun in again.items():
+        print(f"     {job_id}: {begun}")
     figures.at_most("not completed", submitted - sum(each.kind == "job-completed" for each in told), 0)
     for sentence in broken[:20]:
         print(f"     {sentence}")

@@ -119,12 +119,38 @@ async def test_an_end_is_recorded_although_the_lock_ran_out_while_nobody_could_r
     assert outcome == ["completed", "lost"]
 
 
+async def test_a_lock_that_is_gone_tells_of_no_death_while_nobody_may_judge(bench: Bench) -> None:
+    """After a standstill all locks are gone, and those who live need a moment to take theirs again."""
+    judging: list[bool] = []
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def execute(job: TakenJob) -> None:
+        began.set()
+        await go_on.wait()
+
+    async with _consumer(bench, QueueDefinition("work", concurrency=1), execute, stalled_check=0.1) as consumer:
+        consumer.may_judge = lambda: bool(judging)
+        job_id = await bench.submit()
+        await asyncio.wait_for(began.wait(), 5)
+        await bench.client.delete(f"bull:work:{job_id}:lock")
+        await bench.client.sadd("bull:work:stalled", job_id)
+        await asyncio.sleep(0.5)
+        assert await bench.state(job_id) == "active"
+        judging.append(True)
+        await wait_until(lambda: _is_waiting(bench, job_id))
+        go_on.set()
+
+
+async def _is_waiting(bench: Bench, job_id: str) -> bool:
+    return await bench.state(job_id) == "wait"
+
+
 class _consumer:  # noqa: N801  reads as the context manager it is
     """A bare consumer at work for the length of a block."""
 
-    def __init__(self, bench: Bench, definition: QueueDefinition, execute: Any) -> None:
+    def __init__(self, bench: Bench, definition: QueueDefinition, execute: Any, stalled_check: float = 4.0) -> None:
         self._client = connect_for_bullmq(bench.url, name="test")
-        self._consumer = Consumer(self._client, definition, execute, timing=Timing(idle=1))
+        self._consumer = Consumer(self._client, definition, execute, timing=Timing(idle=1, stalled_check=stalled_check))
 
     async def __aenter__(self) -> Consumer:
         self._task = asyncio.create_task(self._consumer.run())
