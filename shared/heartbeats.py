@@ -26,8 +26,10 @@ return {tonumber(now), last or ''}
 """
 """KEYS 1 workers. ARGV 1 worker, 2 its count, 3 its queues, 4 life. Answers the time, and its beat before."""
 # It writes first, as a heartbeat does: a Redis that is full or read-only takes no heartbeats, and answers every read.
+# Taken away again at once: who looks into an unused Redis finds nothing of ours.
 _LOOK: Final = """
-redis.call('SET', KEYS[2], '', 'PX', 60000)
+redis.call('SET', KEYS[2], '')
+redis.call('DEL', KEYS[2])
 local time = redis.call('TIME')
 return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('GET', KEYS[3]) or '0', redis.call('HGETALL', KEYS[1])}
 """

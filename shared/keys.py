@@ -60,7 +60,7 @@ class Keys:
         return f"{self.prefix}:workers"
 
     def looked(self) -> str:
-        """String: written by each look at the heartbeats, to see whether Redis takes writes."""
+        """String: written and deleted by each look at the heartbeats, to see whether Redis takes writes."""
         return f"{self.prefix}:looked"
 
     def stalled(self) -> str:
