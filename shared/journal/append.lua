@@ -80,9 +80,11 @@ if epoch then
         return {'again', epoch, tonumber(seen_seq), cancel}
       end
     end
-    if queued and attempt <= at_attempt then return {'again', epoch, seq, cancel} end
+    -- Queued twice is once; but what waited out a delay and does so no longer was moved up by hand.
+    local promoted = queued and attempt == at_attempt and over ~= attempt and state == 'delayed' and leads_to == 'waiting'
+    if queued and attempt <= at_attempt and not promoted then return {'again', epoch, seq, cancel} end
     if attempt < at_attempt then return refuse('stale-attempt') end
-    if attempt == at_attempt then
+    if attempt == at_attempt and not promoted then
       if over == attempt then return refuse('closed') end
       if not string.find(',' .. follows .. ',', ',' .. state .. ',', 1, true) then
         return refuse('out-of-order')
@@ -116,7 +118,7 @@ if attempt > at_attempt then
   end
 end
 -- A request to cancel ends with the job, and a job queued anew starts without one; a retry in between keeps it.
-if ends_job or queued then
+if ends_job or (queued and attempt > at_attempt) then
   redis.call('HDEL', state_key, 'cancel')
   cancel = ''
 end
