@@ -1,5 +1,6 @@
 """All that is known of one job, of BullMQ's record and the journal's together."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ class JobDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     processed_on: int | None = None
     finished_on: int | None = None
     logs: list[str] = []
-    events: list[msgspec.Raw] = []
+    events: list[Any] = []
 
 
 async def read_details(
@@ -77,7 +78,7 @@ async def read_details(
         processed_on=job.processedOn or None,
         finished_on=job.finishedOn or None,
         logs=_plain(logs),
-        events=[msgspec.Raw(each) for each in events],
+        events=_read(events),
     )
 
 
@@ -101,7 +102,7 @@ def read_unkept(job_id: str, queue: str, reading: Reading, events: Sequence[byte
         timestamp=known.queued_at,
         processed_on=known.started_at,
         finished_on=known.finished_at,
-        events=[msgspec.Raw(each) for each in events],
+        events=_read(events),
     )
 
 
@@ -110,6 +111,14 @@ def _snapshot(job_id: str, queue: str, reading: Reading) -> Snapshot | None:
     if reading.position is None or reading.fields["queue"].decode() != queue:
         return None
     return build(job_id, reading)
+
+
+def _read(events: Sequence[bytes]) -> list[Any]:
+    found = []
+    for each in events:
+        with contextlib.suppress(orjson.JSONDecodeError):  # written by somebody else, by hand say
+            found.append(orjson.loads(each))
+    return found
 
 
 def _plain(value: Any) -> Any:

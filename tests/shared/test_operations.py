@@ -62,7 +62,7 @@ async def test_system_2_job_details_tell_state_progress_attempts_data_and_reason
     assert (found.failed_reason, found.progress, found.logs, found.priority) == ("disk full", 40, ["reading"], 3)
     assert found.opts["attempts"] == 2
     assert len(found.stacktrace) == 1
-    assert [json.loads(bytes(event))[0] for event in found.events] == ["job-queued", "job-queue-to-start"]
+    assert [event[0] for event in found.events] == ["job-queued", "job-queue-to-start"]
     assert found.worker == "w"
 
 
