@@ -61,15 +61,15 @@ async def read_details(
         state=known.state if known is not None else held,
         bullmq_state=held,
         kept=True,
-        progress=_plain(known.progress if known is not None and known.progress is not None else job.progress),
+        progress=plain(known.progress if known is not None and known.progress is not None else job.progress),
         attempts_made=job.attemptsMade,
         attempts_started=job.attemptsStarted,
         max_attempts=max(1, int(job.opts.get("attempts") or 1)),
-        data=_plain(job.data),
-        opts=_plain({name: value for name, value in job.opts.items() if value is not None}),
-        failed_reason=_plain(job.failedReason),
-        stacktrace=_plain([str(each) for each in job.stacktrace or []]),
-        return_value=_plain(job.returnvalue),
+        data=plain(job.data),
+        opts=plain({name: value for name, value in job.opts.items() if value is not None}),
+        failed_reason=plain(job.failedReason),
+        stacktrace=plain([str(each) for each in job.stacktrace or []]),
+        return_value=plain(job.returnvalue),
         delay=job.delay,
         priority=job.priority,
         parent_id=job.parent.get("id") if job.parent else None,
@@ -77,7 +77,7 @@ async def read_details(
         timestamp=job.timestamp,
         processed_on=job.processedOn or None,
         finished_on=job.finishedOn or None,
-        logs=_plain(logs),
+        logs=plain(logs),
         events=_read(events),
     )
 
@@ -121,10 +121,10 @@ def _read(events: Sequence[bytes]) -> list[Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """``value`` where JSON can carry it; else its text: another program may have queued what our encoder refuses."""
     try:
         orjson.dumps(value)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return ascii(value)[:LONGEST_ODD] if not isinstance(value, list) else [_plain(each) for each in value]
+        return ascii(value)[:LONGEST_ODD] if not isinstance(value, list) else [plain(each) for each in value]
     return value

@@ -33,6 +33,7 @@ from jobcast.worker.reconciler import Reconciler, Repairs
 from jobcast.worker.registry import Registry
 from jobcast.worker.runner import Runner
 from jobcast.worker.supervise import supervise, wait_for_event
+from jobcast.worker.watchman import Watchman
 
 CANCEL_CHECK: Final = 1.0
 """Seconds between two looks, for all jobs at once, for requests to cancel."""
@@ -80,6 +81,7 @@ class _Alive(NamedTuple):
 
     heart: Heart
     vigil: Vigil
+    watchman: Watchman
 
 
 class Service:
@@ -136,8 +138,9 @@ class Service:
             consumer.may_judge = lambda: vigil.is_calm
         self._say_start(definitions)
         try:
+            watchman = Watchman(settings, client, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil))
+                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman))
         finally:
             await _close(client, commands)
         _log.info(
@@ -156,7 +159,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil = alive
+        heart, vigil, watchman = alive
 
         over = asyncio.Event()
 
@@ -176,6 +179,7 @@ class Service:
             group.create_task(vigil.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
             looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
+            group.create_task(watchman.run(over))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
             for task in (ready, *looks):

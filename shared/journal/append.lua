@@ -2,7 +2,7 @@
 One event, all or nothing: law, number, state, history, time to live, index, publish.
 
 KEYS  1 state (hash)  2 history (stream)  3 queue's index (zset)  4 queues (zset)  5 queue's live jobs (zset)
-      6 queue's state (hash)
+      6 queue's state (hash)         7 troubles (list)
 ARGV  1 event name    2 body: the event's JSON without "{"   3 attempt   4 queue
       5 states it may follow ("a,b")   6 state it leads to   7 "1" when it ends the attempt
       8 "1" when it ends the job       9 writer or ""       10 the writer's count
@@ -130,6 +130,12 @@ list(index_key, number)
 if ends_job then redis.call('ZREM', live_key, ARGV[17]) else list(live_key, number) end
 redis.call('ZADD', queues_key, now_ms, queue)
 redis.call('ZREMRANGEBYRANK', queues_key, 0, -1001)
+-- Owed an alert, whoever tells the event and whatever becomes of him. The oldest of 10,000 go: the first are known.
+if name == 'job-stalled' or (name == 'job-failed' and ends_job) then
+  redis.call('RPUSH', KEYS[7], name .. ' ' .. queue .. ' ' .. ARGV[3] .. ' ' .. ARGV[17])
+  redis.call('LTRIM', KEYS[7], -10000, -1)
+  redis.call('PEXPIRE', KEYS[7], ttl)
+end
 redis.call('PUBLISH', ARGV[15], wire)
 -- Who watches the queue is told where in it the event stands; whoever lost some goes on from there.
 redis.call('PUBLISH', ARGV[16], '["' .. name .. '",{"queuePosition":{"seq":' .. number .. ',"epoch":"' .. queue_epoch

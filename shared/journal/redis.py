@@ -103,6 +103,7 @@ class RedisJournal:
                     keys.queues(),
                     keys.queue_live(event.queue),
                     keys.queue_state(event.queue),
+                    keys.troubles(),
                 ],
                 args=[
                     event.kind,
