@@ -51,11 +51,12 @@ class HealthRounds:
 
     async def look(self) -> bool:
         """Make the round if it is due and nobody else is on it; whether it was made."""
-        if await self._is_young() or not await self._lease.hold():
+        if not await self._lease.hold():
             return False
         try:
-            if await self._is_young():
-                return False  # its last holder came back from it just now
+            with unavailable():
+                if await self._client.exists(self._young):
+                    return False
             for queue in (await self._journal.queues())[:MOST_QUEUES]:
                 await self._lease.hold()
                 await self._tell(await self._health.look(queue))
@@ -64,10 +65,6 @@ class HealthRounds:
         finally:
             await self._lease.release()
         return True
-
-    async def _is_young(self) -> bool:
-        with unavailable():
-            return bool(await self._client.exists(self._young))
 
     async def _tell(self, found: QueueHealth) -> None:
         _log.info(

@@ -52,7 +52,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def sink(receiver: Receiver) -> AsyncIterator[WebhookSink]:
-    sink = WebhookSink(receiver.url, SECRET, deadline=5)
+    sink = WebhookSink(receiver.url, SECRET)
     yield sink
     await sink.close()
 
@@ -134,13 +134,13 @@ async def test_an_alert_is_posted_signed_and_the_signature_holds_for_it_alone(
     assert not is_genuine(SECRET, "now", mark, post.body)
 
 
-async def test_an_alert_is_offered_until_it_is_taken_by_a_receiver_that_fails_hangs_cuts_and_redirects(
+async def test_an_alert_is_offered_until_it_is_taken_by_a_receiver_that_fails_hangs_drips_cuts_and_redirects(
     client: Redis, receiver: Receiver, sink: Sink
 ) -> None:
-    receiver.moods = ["fail", "hang", "cut", "redirect"]
+    receiver.moods = ["fail", "hang", "drip", "cut", "redirect"]
     alert_id = await raise_one(Outbox(client, KEYS))
     await until_delivered(client, deliverer(client, sink))
-    assert receiver.ids == [alert_id] * 5
+    assert receiver.ids == [alert_id] * 6
 
 
 async def test_an_alert_outlives_a_receiver_that_is_down_and_a_deliverer_that_is_gone(

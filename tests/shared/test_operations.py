@@ -8,9 +8,11 @@ import pytest
 from bullmq import FlowProducer
 
 from jobcast.shared.errors import BadRequest, NotPossible, UnknownJob
+from jobcast.shared.events import JobCancelled
 from jobcast.shared.operations import CANCELLED, MOST_AT_ONCE, Operations
 from jobcast.shared.options import read_options
 from jobcast.worker.errors import CANCELLED as OF_THE_WORKER
+from tests.contract.jobs import NOW
 from tests.shared.bullmq import Site, open_site
 from tests.support.redis_server import RedisServer
 
@@ -117,14 +119,19 @@ async def test_what_fails_again_at_once_is_not_of_this_round(site: Site, operati
 
 async def test_cancelled_jobs_are_not_retried_with_the_failed(site: Site, operations: Operations) -> None:
     assert CANCELLED == OF_THE_WORKER
-    cancelled = await submit(site)
-    async with site.taken(cancelled) as job:
-        await job.moveToFailed(RuntimeError(CANCELLED + "on request"), "token")
+    cancelled = [await submit(site) for _ in range(2)]
+    for job_id in cancelled:
+        async with site.taken(job_id) as job:
+            await job.moveToFailed(RuntimeError(CANCELLED + "on request"), "token")
+        await site.journal.append(JobCancelled(job_id=job_id, queue="films", attempt=1, timestamp=NOW))
+    # Of the second the journal holds nothing any more: BullMQ's word is enough.
+    site.behind.delete(f"jobcast:{{{cancelled[1]}}}:state")
     failed = await fail(site)
     done = await operations.retry_failed("films", limit=1)
-    assert (done.jobs, done.skipped, done.left) == (1, 1, 0)
+    assert (done.jobs, done.skipped, done.left) == (1, 2, 0)
     await agree(site, failed, "waiting")
-    assert await (await site.kept(cancelled)).getState() == "failed"
+    for job_id in cancelled:
+        assert await (await site.kept(job_id)).getState() == "failed"
 
 
 async def test_a_failed_job_without_a_record_is_retried_and_recorded(site: Site, operations: Operations) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from tests.support.waiting import free_port
 
-Mood = Literal["take", "fail", "hang", "cut", "redirect"]
+Mood = Literal["take", "fail", "hang", "drip", "cut", "redirect"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/hook?token=hush"
+        self.url = f"http://127.0.0.1:{self.port}/hook/hush"
         self.posts: list[Post] = []
         self.moods: list[Mood] = []
         self._server: asyncio.Server | None = None
@@ -64,6 +64,11 @@ class Receiver:
             mood = self.moods.pop(0) if self.moods else "take"
             if mood == "hang":
                 await asyncio.sleep(60)
+            if mood == "drip":
+                writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+                while not writer.is_closing():
+                    writer.write(b"x")
+                    await asyncio.sleep(0.05)
             status = {"take": "204 OK", "fail": "500 No", "redirect": f"302 There\r\nLocation: {self.url}"}.get(mood)
             if status is not None:
                 writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
