@@ -119,15 +119,17 @@ def _post(url: str | None, queue_name: str, what: str, body: Any = None) -> dict
 
 
 def _all(url: str | None, queue_name: str, what: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The call made until nothing is left or nothing more is done, a thousand jobs at a time."""
-    total = 0
+    """The call made until what there was at first is done, or nothing more is, a thousand jobs at a time."""
+    jobs = skipped = 0
+    most: int | None = None
     while True:
         done = _post(url, queue_name, what, body)
-        total += done["jobs"]
-        if not done["left"] or not done["jobs"]:
-            return {**done, "jobs": total}
-        if done.get("before") is not None:
-            body = {**body, "before": done["before"]}
+        jobs, skipped = jobs + done["jobs"], skipped + done["skipped"]
+        # Else a producer as quick as we are would keep us here.
+        most = jobs + skipped + done["left"] if most is None else most
+        if not done["left"] or not (done["jobs"] or done["skipped"]) or jobs + skipped >= most:
+            return {**done, "jobs": jobs, "skipped": skipped}
+        body = {**body, **{name: done[name] for name in ("before", "skip") if done.get(name) is not None}}
 
 
 def _say(found: dict[str, Any], sentence: str, *, as_json: bool) -> None:

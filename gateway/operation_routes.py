@@ -85,11 +85,14 @@ class OperationRoutes:
         )
 
     async def retry_failed(self, request: Request) -> Response:
-        """``{limit?, before?: Unix ms}``; with the ``before`` of the answer the same round goes on."""
-        given = await _fields(request, limit=(int,), before=(int,))
+        """``{limit?, before?: Unix ms, skip?}``; with ``before`` and ``skip`` of the answer the same round goes on."""
+        given = await _fields(request, limit=(int,), before=(int,), skip=(int,))
         return JsonResponse(
             await self._operations.retry_failed(
-                _queue(request), limit=given.get("limit", MOST_AT_ONCE), before=given.get("before")
+                _queue(request),
+                limit=given.get("limit", MOST_AT_ONCE),
+                before=given.get("before"),
+                skip=given.get("skip", 0),
             )
         )
 

@@ -8,7 +8,6 @@ A job that is over and is removed or cleaned away leaves BullMQ alone. Its journ
 be reading, and expires by itself; until then :meth:`Operations.details` shows it with ``kept`` false.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,15 +15,20 @@ import msgspec
 from jobcast.shared.clock import now_ms
 from jobcast.shared.details import JobDetails, read_details, read_unkept
 from jobcast.shared.errors import BadRequest, NotPossible, UnknownJob
-from jobcast.shared.family import MOST_RELATED, Relative, descendants, is_at_work
+from jobcast.shared.family import Relative, descendants, is_at_work
 from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.records import Records
 from jobcast.shared.redis import unavailable
+from jobcast.shared.waiting import first_waiting, readable, scheduled
 
 MOST_AT_ONCE: Final = 1000
 """Jobs of one call at most; what is left is told, and the same call again goes on."""
+MOST_SKIPPED: Final = 5000
+"""Failed jobs of one call at most that are passed over."""
+MOST_MS: Final = 2**53
+"""What JSON's readers and Redis' scores hold exactly."""
 PAGE: Final = 200
 KEPT: Final = {"completed": 24 * 3600.0, "failed": 7 * 24 * 3600.0}
 """Seconds after which a clean takes a finished job away, unless told otherwise."""
@@ -39,8 +43,8 @@ CANCELLED: Final = "Cancelled: "
 class Done(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """What a call did to ``jobs`` of a queue. ``left`` more could be done by the same call again.
 
-    ``skipped`` were not to be done: cancelled ones, say. ``before`` (Unix ms) goes with ``left`` of a retry: jobs that
-    failed later are not of this round, for they may be the ones just tried again.
+    ``skipped`` were not to be done: cancelled ones, say. A retry's round goes on with ``before`` (Unix ms): jobs that
+    failed later may be the ones just tried again; and with ``skip``, so many of its first were passed over already.
     """
 
     queue: str
@@ -48,6 +52,7 @@ class Done(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     skipped: int = 0
     left: int = 0
     before: int | None = None
+    skip: int | None = None
 
 
 class Operations:
@@ -139,26 +144,31 @@ class Operations:
             for job, reading in zip(found, readings, strict=True)
         ]
 
-    async def retry_failed(self, queue: str, *, limit: int = MOST_AT_ONCE, before: int | None = None) -> Done:
+    async def retry_failed(
+        self, queue: str, *, limit: int = MOST_AT_ONCE, before: int | None = None, skip: int = 0
+    ) -> Done:
         """Queue what has failed once more, the longest failed first; cancelled jobs stay as they are."""
         check_queue_name(queue)
-        before = before or now_ms()
+        before = now_ms() if before is None else before
+        if not (0 <= before < MOST_MS and 0 <= skip < MOST_MS):
+            raise BadRequest(f"expected before and skip as the last answer gave them, got {before} and {skip}")
         done = skipped = 0
         with unavailable():
             handle = await self._queues.handle(queue)
             key = handle.toKey("failed")
-            while done < _checked(limit):
+            while done < _checked(limit) and skipped < MOST_SKIPPED:
                 # Those tried again are gone from the set; those skipped stand before what is still to be seen.
-                ids = await handle.client.zrangebyscore(key, "-inf", before, start=skipped, num=min(PAGE, limit - done))
+                page = min(PAGE, limit - done)
+                ids = await handle.client.zrangebyscore(key, "-inf", before, start=skip + skipped, num=page)
                 for job_id in ids:
                     if await self._retry_one(handle, queue, job_id):
                         done += 1
-                    else:
+                    elif await handle.client.zscore(key, job_id) is not None:
                         skipped += 1
                 if not ids:
                     break
-            left = int(await handle.client.zcount(key, "-inf", before)) - skipped
-        return Done(queue=queue, jobs=done, skipped=skipped, left=max(0, left), before=before)
+            left = int(await handle.client.zcount(key, "-inf", before)) - skip - skipped
+        return Done(queue=queue, jobs=done, skipped=skipped, left=max(0, left), before=before, skip=skip + skipped)
 
     async def clean(
         self, queue: str, state: str, *, older_than: float | None = None, limit: int = MOST_AT_ONCE
@@ -185,10 +195,12 @@ class Operations:
         done = skipped = 0
         with unavailable():
             handle = await self._queues.handle(queue)
-            waiting, total = await _waiting(handle, delayed=delayed, limit=_checked(limit))
+            waiting, total = await first_waiting(handle, delayed=delayed, limit=_checked(limit))
+            allowed = {"waiting", "prioritized", *(("delayed",) if delayed else ())}
             for job_id in waiting:
-                job = await handle.getJob(job_id)
-                if job is not None and await self._records.take_out(handle, queue, job, DRAINED):
+                # Workers take from the same end meanwhile: what has begun, or is over by now, is none of ours.
+                still = await handle.getJobState(job_id) in allowed
+                if still and await self._take_out(handle, queue, job_id):
                     done += 1
                 else:
                     skipped += 1
@@ -232,11 +244,15 @@ class Operations:
     async def _check_removable(self, handle: Any, job: Any) -> None:
         if await handle.getJobState(job.id) == "active":
             raise NotPossible(f"job {job.id} is at work; cancel it instead, or wait for its end")
-        if job.id in await _scheduled(handle):
+        if job.id in await scheduled(handle):
             raise NotPossible(f"job {job.id} is the next of schedule {job.repeatJobKey}; remove the schedule")
 
+    async def _take_out(self, handle: Any, queue: str, job_id: str) -> bool:
+        job = await readable(handle, job_id)
+        return job is not None and await self._records.take_out(handle, queue, job, DRAINED)
+
     async def _retry_one(self, handle: Any, queue: str, job_id: str) -> bool:
-        job = await handle.getJob(job_id)
+        job = await readable(handle, job_id)
         reading = await self._journal.read(job_id)
         fields = reading.fields if reading.position is not None else {}
         if job is None or fields.get("state") == b"cancelled" or str(job.failedReason).startswith(CANCELLED):
@@ -259,24 +275,3 @@ def _checked(limit: int) -> int:
     if not 1 <= limit <= MOST_AT_ONCE:
         raise BadRequest(f"expected limit from 1 to {MOST_AT_ONCE}, got {limit}")
     return limit
-
-
-async def _waiting(handle: Any, *, delayed: bool, limit: int) -> tuple[Sequence[str], int]:
-    """The first ``limit`` jobs that a drain takes, and how many there are."""
-    scheduled = await _scheduled(handle)
-    found: list[str] = []
-    total = 0
-    for name in ("wait", "paused", "prioritized", *(("delayed",) if delayed else ())):
-        key, last = handle.toKey(name), limit + len(scheduled) - 1
-        is_list = name in ("wait", "paused")
-        ids = await (handle.client.lrange(key, -last - 1, -1) if is_list else handle.client.zrange(key, 0, last))
-        total += int(await (handle.client.llen(key) if is_list else handle.client.zcard(key)))
-        total -= sum(each in scheduled for each in ids)
-        found += [each for each in ids if each not in scheduled]
-    return found[:limit], total
-
-
-async def _scheduled(handle: Any) -> frozenset[str]:
-    """The next job of each schedule of the queue, by BullMQ's way of naming it."""
-    found = await handle.client.zrange(handle.toKey("repeat"), 0, MOST_RELATED - 1, withscores=True)
-    return frozenset(f"repeat:{key}:{int(at)}" for key, at in found)

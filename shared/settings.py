@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -123,10 +124,18 @@ def _check(settings: Settings) -> None:
     for name in ("alert_failed", "alert_waiting"):
         if getattr(settings, name) < 0:
             raise BadSettings(f"expected {PREFIX}{name.upper()} from 0, got {getattr(settings, name)}")
-    if settings.alert_url and not (settings.alert_url.startswith(("http://", "https://")) and settings.alert_secret):
+    if settings.alert_url and not (_is_http(settings.alert_url) and settings.alert_secret):
         # The value is not shown: a receiver's address often holds its token.
         raise BadSettings(f"expected {PREFIX}ALERT_URL as an http or https address, and {PREFIX}ALERT_SECRET with it")
     if settings.log_level not in {"debug", "info", "warning", "error"}:
         raise BadSettings(f"expected {PREFIX}LOG_LEVEL debug, info, warning or error, got {settings.log_level!r}")
     if settings.log_format not in {"auto", "json", "text"}:
         raise BadSettings(f"expected {PREFIX}LOG_FORMAT auto, json or text, got {settings.log_format!r}")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, say
+        return False

@@ -134,7 +134,7 @@ redis.call('ZREMRANGEBYRANK', queues_key, 0, -1001)
 if name == 'job-stalled' or (name == 'job-failed' and ends_job) then
   redis.call('RPUSH', KEYS[7], name .. ' ' .. queue .. ' ' .. ARGV[3] .. ' ' .. ARGV[17])
   redis.call('LTRIM', KEYS[7], -10000, -1)
-  redis.call('PEXPIRE', KEYS[7], ttl)
+  keep(KEYS[7])
 end
 redis.call('PUBLISH', ARGV[15], wire)
 -- Who watches the queue is told where in it the event stands; whoever lost some goes on from there.

@@ -15,6 +15,7 @@ from jobcast.shared.alerts.deliverer import Deliverer
 from jobcast.shared.clock import now_ms
 from jobcast.shared.health import Health, Thresholds
 from jobcast.shared.health_rounds import HealthRounds, Limits
+from jobcast.shared.journal import Life, RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.lease import Lease
 from jobcast.shared.operations import Operations
@@ -229,6 +230,45 @@ async def test_system_4_a_queue_stall_is_an_alert_with_job_ids(client: Redis, si
     await collector(client, site).collect()
     ((pending),) = await Outbox(client, KEYS).due(10)
     assert (pending.alert.kind, pending.alert.details) == ("queue-stall", {"jobIds": ["a", "b"]})
+
+
+async def test_the_stall_of_another_job_of_the_queue_is_told_though_one_was_told_just_now(
+    client: Redis, site: Site, receiver: Receiver, sink: Sink
+) -> None:
+    holder = deliverer(client, sink)
+    for job_id in ("a", "b"):
+        await bring(site.journal, job_id, "stalled")
+        await collector(client, site).collect()
+        await until_delivered(client, holder)
+    assert [post.alert["details"]["jobIds"] for post in receiver.posts] == [["a"], ["b"]]
+
+
+async def test_a_job_that_cannot_be_read_is_an_alert_and_holds_up_no_other(client: Redis, site: Site) -> None:
+    jobs = [(await site.queues.submit("films", "encode", {})).job_id for _ in range(2)]
+    for job_id in jobs:
+        await site.fail(job_id)
+    site.behind.hset(f"bull:films:{jobs[0]}", "data", "not json")
+    assert await collector(client, site).collect() == 2
+    found = await Outbox(client, KEYS).due(10)
+    assert sorted(pending.alert.details["jobId"] for pending in found) == sorted(jobs)
+
+
+async def test_what_a_full_outbox_refuses_is_still_owed(client: Redis, site: Site) -> None:
+    for job_id in ("a", "b"):
+        await bring(site.journal, job_id, "failed")
+    outbox = Outbox(client, KEYS, most=1)
+    found = Collector(client, KEYS, Operations(site.queues, site.journal), outbox)
+    assert (await found.collect(), await found.collect()) == (1, 0)
+    ((pending),) = await outbox.due(10)
+    await outbox.done(pending.alert)
+    assert await found.collect() == 1
+    assert [pending.alert.details["jobId"] for pending in await outbox.due(10)] == ["b"]
+
+
+async def test_a_job_of_a_short_life_does_not_shorten_that_of_what_is_owed(client: Redis, site: Site) -> None:
+    await bring(site.journal, "long", "failed")
+    await bring(RedisJournal(client, KEYS, Life(256, 60_000)), "short", "failed")
+    assert await client.pttl(KEYS.troubles()) > 60_000
 
 
 async def test_a_failure_that_is_tried_again_owes_nothing_and_one_told_twice_owes_once(

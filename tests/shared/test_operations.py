@@ -134,6 +134,34 @@ async def test_cancelled_jobs_are_not_retried_with_the_failed(site: Site, operat
         assert await (await site.kept(job_id)).getState() == "failed"
 
 
+async def test_a_round_of_retries_is_bounded_in_what_it_passes_over_and_goes_on_from_there(
+    site: Site, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobcast.shared.operations.MOST_SKIPPED", 2)
+    for _ in range(3):
+        site.behind.hset(f"bull:films:{await fail(site)}", "failedReason", CANCELLED + "on request")
+    failed = await fail(site)
+    first = await operations.retry_failed("films", limit=1)
+    assert (first.jobs, first.skipped, first.left, first.skip) == (0, 2, 2, 2)
+    second = await operations.retry_failed("films", limit=1, before=first.before, skip=first.skip or 0)
+    assert (second.jobs, second.skipped, second.left) == (1, 1, 0)
+    await agree(site, failed, "waiting")
+
+
+async def test_a_job_spoilt_by_hand_keeps_no_other_from_being_retried_or_drained(
+    site: Site, operations: Operations
+) -> None:
+    spoilt, failed = await fail(site), await fail(site)
+    site.behind.hset(f"bull:films:{spoilt}", "data", "not json")
+    done = await operations.retry_failed("films")
+    assert (done.jobs, done.skipped) == (1, 1)
+    site.behind.rpush("bull:films:wait", spoilt)
+    site.behind.zrem("bull:films:failed", spoilt)
+    done = await operations.drain("films")
+    assert (done.jobs, done.skipped, done.left) == (1, 1, 0)
+    await agree(site, failed, "cancelled")
+
+
 async def test_a_failed_job_without_a_record_is_retried_and_recorded(site: Site, operations: Operations) -> None:
     job_id = await fail(site)
     site.behind.delete(f"jobcast:{{{job_id}}}:state")
@@ -291,6 +319,20 @@ async def test_a_drain_cancels_what_waits_and_leaves_what_runs(
         await agree(site, delayed, "cancelled")
         await agree(site, running, "active")
         assert await site.journal.cancel_requests([running]) == [None]
+
+
+async def test_what_began_or_ended_while_a_drain_goes_on_is_left_alone(site: Site, operations: Operations) -> None:
+    done = await submit(site)
+    await site.complete(done)
+    running = await submit(site)
+    async with site.taken(running):
+        # As in a list read a moment before the two were taken.
+        site.behind.rpush("bull:films:wait", done, running)
+        found = await operations.drain("films")
+        assert (found.jobs, found.skipped) == (0, 2)
+        await agree(site, done, "completed")
+        assert await site.state(running) == "active"
+        assert await site.journal.cancel_requests([done, running]) == [None, None]
 
 
 async def _flow(site: Site) -> tuple[str, str]:
