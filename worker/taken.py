@@ -236,7 +236,11 @@ class TakenJob:
 # KEYS 1 job, 2 active list. ARGV 1 id, 2 token, 3 lock (ms), 4 attempt.
 _TAKE_AGAIN: Final = """
 if redis.call('HGET', KEYS[1], 'ats') ~= ARGV[4] or not redis.call('LPOS', KEYS[2], ARGV[1]) then return 0 end
-return redis.call('SET', KEYS[1] .. ':lock', ARGV[2], 'PX', ARGV[3], 'NX') and 1 or 0
+local holder = redis.call('GET', KEYS[1] .. ':lock')
+-- Ours: the heartbeat, or this call whose answer was lost, was first.
+if holder and holder ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1] .. ':lock', ARGV[2], 'PX', ARGV[3])
+return 1
 """
 _QUEUED: Final = frozenset({"delayed", "waiting", "wait", "prioritized"})
 

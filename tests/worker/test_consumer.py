@@ -119,6 +119,22 @@ async def test_an_end_is_recorded_although_the_lock_ran_out_while_nobody_could_r
     assert outcome == ["completed", "lost"]
 
 
+async def test_a_lock_that_the_heartbeat_took_again_first_is_ours(bench: Bench) -> None:
+    """Both find it gone after a standstill, and whoever came second took the job for lost."""
+    outcome: list[object] = []
+
+    async def execute(job: TakenJob) -> None:
+        await bench.client.delete(f"bull:work:{job.id}:lock")
+        outcome.extend([await job._take_again(), await job._take_again()])
+        await bench.client.set(f"bull:work:{job.id}:lock", "another's")
+        outcome.append(await job._take_again())
+
+    async with _consumer(bench, QueueDefinition("work"), execute):
+        await bench.submit()
+        await wait_until(lambda: len(outcome) == 3)
+    assert outcome == [True, True, False]
+
+
 async def test_a_lock_that_is_gone_tells_of_no_death_while_nobody_may_judge(bench: Bench) -> None:
     """After a standstill all locks are gone, and those who live need a moment to take theirs again."""
     judging: list[bool] = []
