@@ -37,7 +37,7 @@ check: $(VENV)/.installed-dev ## Lint, format and types, without changing anythi
 bench: $(VENV)/.installed-dev $(PEERS_STAMP) ## Measure beside peers in the same run (ARGS="--quick", ARGS="--save")
 	$(PYTHON) -m bench $(ARGS)
 
-soak: $(VENV)/.installed-dev ## Long tests by hand (SCENARIO=churn, clocks, doors, faults, floods, garbage, law, memory, rows, seam, slow or subscribing; ARGS=--help)
+soak: $(VENV)/.installed-dev ## Long tests by hand (SCENARIO=churn, clocks, doors, faults, floods, garbage, killing, law, memory, rows, seam, slow or subscribing; ARGS=--help)
 	$(PYTHON) -m tests.soak.$(SCENARIO) $(ARGS)
 
 format: $(VENV)/.installed-dev ## Mend what lint and format can mend by themselves

@@ -16,6 +16,8 @@ import click
 
 import jobcast
 from jobcast.cli import exits, options
+from jobcast.cli.job_commands import job
+from jobcast.cli.queue_commands import queue
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.names import check_job_name, check_new_job_id
 from jobcast.shared.position import Position
@@ -249,6 +251,10 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
         elsewhere = "" if url == Settings().url else f" --url {shlex.quote(url)}"
         click.echo(f"jobcast: stopped watching{goes_on}. To resume: {watched.resume()}{elsewhere}", err=True)
         return exits.INTERRUPTED
+
+
+cli.add_command(job)
+cli.add_command(queue)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -28,17 +28,22 @@ from jobcast.gateway.feed import Feed
 from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
+from jobcast.gateway.operation_routes import OperationRoutes
 from jobcast.gateway.positions import PositionCheck
 from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
 from jobcast.shared.errors import JobcastError
+from jobcast.shared.health import Health, Thresholds
+from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal import Life, RedisJournal
 from jobcast.shared.keys import Keys
+from jobcast.shared.operations import Operations
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
+from jobcast.shared.vigil import Vigil
 
 STATUS: Final = {
     "bad-request": 400,
@@ -87,9 +92,13 @@ class Gateway:
             self._commands, deliver=hub.deliver, lost=self.clients.lost, found=self.clients.found
         )
         self._positions = PositionCheck(journal, hub, self.feed)
+        self._vigil = vigil = Vigil(Heartbeats(self._commands, keys), journal)
+        metrics.stalled.set_function(lambda: vigil.last.stalled if vigil.last is not None else 0)
         calls, limits = Calls(queues), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
-        self._routes = Routes(journal, queues, metrics, self.feed)
+        health = Health(queues, keys, Thresholds.of(settings))
+        self._routes = Routes(journal, queues, health, metrics, self.feed)
+        self._operations = OperationRoutes(Operations(queues, journal), health, journal)
         guard = _guard(settings)
         doors: dict[str, Door] = {
             **dict.fromkeys(PATHS, self._sockets.engine),
@@ -113,6 +122,7 @@ class Gateway:
             routes=[
                 Route("/api/v1/jobs/{job_id}/events", streams.job_events, methods=["GET"]),
                 Route("/api/v1/queues/{queue}/events", streams.queue_events, methods=["GET"]),
+                *self._operations.table(),
                 *self._routes.table(),
                 Route("/", _page, methods=["GET"]),
                 Mount("/dashboard", _Assets(directory=DASHBOARD)),
@@ -158,11 +168,13 @@ class Gateway:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.feed.run(), name="feed")
                 group.create_task(self._positions.run(), name="positions")
+                group.create_task(self._vigil.run(), name="vigil")
                 try:
                     yield
                 finally:
                     self.stop()
                     await self._sockets.shutdown()
+                    self._vigil.stop()
                     self._positions.stop()
                     self.feed.stop()
         finally:

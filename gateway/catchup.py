@@ -171,9 +171,10 @@ class CatchUp(Informed):
                 self._hub.metrics.readings.inc(len(asked))
                 readings = await self._hub.journal.read_each(watch.queue, asked)
             self._tell_jobs(watch, asked, readings)
+        (end,) = await self._hub.journal.queue_positions([watch.queue])
         if watch.abandoned:
             return
-        here, held = watch.level()
+        here, held = watch.level(end)
         if here is not None:
             self.push(here)
         for message in held:

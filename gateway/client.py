@@ -158,7 +158,7 @@ class Client(CatchUp):
             if self.queues.get(queue) is sink:
                 self.unwatch_queue(queue)
             raise
-        return OpenedQueue(live, watch.last, since is not None and watch.recovered)
+        return OpenedQueue(live, watch.place, since is not None and watch.recovered)
 
     def unwatch_queue(self, queue: str) -> None:
         sink = self.queues.pop(queue, None)

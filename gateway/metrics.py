@@ -71,6 +71,11 @@ class Metrics:
             "jobcast_feed_failures", "Times the feed failed by a mistake of the gateway's own", registry=registry
         )
         self.feed_alive = Gauge("jobcast_feed_alive", "1 while the feed is alive and current", registry=registry)
+        self.stalled = Gauge(
+            "jobcast_stalled_told",
+            "Jobs ever told as stalled, by whichever worker or gateway: the same number at every gateway",
+            registry=registry,
+        )
         self.received = Tally()
         self.sent = Tally()
         self.connections = Tally()

@@ -4,15 +4,14 @@ A queue counts the events of all its jobs, so it is watched as a job is: everyth
 Who missed something asks which jobs have changed since and reads those, one after the other, while the feed is held.
 """
 
-from collections import deque
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final
 
+from jobcast.gateway.held import Held
 from jobcast.gateway.known_jobs import KnownJobs
+from jobcast.gateway.queue_plan import Plan, Told
 from jobcast.gateway.queue_words import begun_anew, told_up_to
-from jobcast.gateway.watch import MOST_HELD, Phase, conflated, introduce
+from jobcast.gateway.watch import Phase, conflated, introduce
 from jobcast.gateway.wire import Message, parse, placed
 from jobcast.shared.journal.contract import Ask, Changes, Entry, Reading
 from jobcast.shared.position import Position
@@ -22,14 +21,6 @@ MOST_CHANGES: Final = 1000
 """Jobs that are caught up with after a loss; where more have changed, the queue is introduced anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a reading made of a job: ``introduction`` is sent whole or not at all, ``events`` may be cut short."""
-
-    introduction: list[Message] = field(default_factory=list)
-    events: list[Message] = field(default_factory=list)
-
-
 class QueueWatch:
     """Begins in phase ``reading``: :meth:`open` it, have every job of :meth:`asked` read, and it is :meth:`level`.
 
@@ -37,18 +28,17 @@ class QueueWatch:
     """
 
     __slots__ = (
-        "_again",
         "_began",
         "_conflate",
         "_due",
         "_elsewhere",
+        "_end",
         "_former",
-        "_from",
         "_goal",
         "_held",
         "_known",
-        "_owed",
         "_plan",
+        "_told",
         "_undo",
         "abandoned",
         "last",
@@ -70,15 +60,24 @@ class QueueWatch:
         self._former = self._known
         """Before the view began anew."""
         self._began = since is not None
-        self._undo: tuple[str, Position | None] = ("", None)
-        self._held: list[Message] = []
-        self._again = False
+        self._undo: tuple[str, Position | None, Position | None] = ("", None, None)
+        self._held = Held()
         self._due: Position | None = None
         self._conflate = False
-        self._plan: deque[str] | None = None
-        self._owed: dict[str, None] = {}
-        self._from: Position | None = None
+        self._plan = Plan()
         self._goal: Position | None = None
+        self._told = since
+        self._end: Position | None = None
+
+    @property
+    def place(self) -> Position | None:
+        """The last that the client was told of its place, from where it resumes.
+
+        It stands still while jobs are read: each is read a moment later than the queue's place was, so that events
+        behind that place are told too. It moves on when all of them have been told, or they would be told again to who
+        resumes.
+        """
+        return self._told if self.phase == "reading" or self._end is not None else self.last
 
     @property
     def behind(self) -> bool:
@@ -100,24 +99,24 @@ class QueueWatch:
             and place == (last[0], last[1] + 1)
             and (before := known.get(message.job_id)) is not None
             and position == (before[0], before[1] + 1)
-            and not (message.ends_job or known.lingering or message.job_id in self._elsewhere)
+            and not (message.ends_job or self._end or known.lingering or message.job_id in self._elsewhere)
         ):
             # Nearly always; what follows are the exceptions.
-            self._undo = (message.job_id, before)
+            self._undo = (message.job_id, before, None)
             known.told[message.job_id] = position
             self.last = place
             return message
         if self.phase == "live":
-            if place == (last[0], last[1] + 1) if last is not None else place.seq == 1:
+            if place == (last[0], last[1] + 1) if last is not None else self._is_first(place):
                 return self._next(message, place)
             if place.is_news(last):
                 self.phase = "behind"
         elif self.phase == "reading":
-            self._hold(message)
+            self._held.add(message)
         return None
 
     def _next(self, message: Message, place: Position) -> Message | None:
-        job_id, position = message.job_id, message.position
+        job_id, position, sent = message.job_id, message.position, False
         assert position is not None, "it is an event"
         known = self._known.get(job_id)
         if job_id in self._elsewhere:
@@ -126,12 +125,17 @@ class QueueWatch:
             self.phase = "behind"
             return None
         elif known is None or position.is_news(known):
-            self._undo = (job_id, known)
+            sent = True
             self._known.heard(job_id, position, ends=message.ends_job)
-            self.last = place
-            return message
+        self._undo = (job_id, known, self._end)
         self.last = place
-        return None
+        if place == self._end:
+            self._end = None
+            return message if sent else told_up_to(self.queue, place)
+        return self._placed(message) if sent else None
+
+    def _is_first(self, place: Position) -> bool:
+        return place.seq == 1 and (self._end is None or self._end.epoch == place.epoch)
 
     def _is_strange(self, position: Position, known: Position | None) -> bool:
         """Of a job in its midst that nobody told this client of, or of another life of one that is known."""
@@ -145,13 +149,14 @@ class QueueWatch:
     def lag(self, last: Position | None) -> None:
         """What :meth:`live` just returned was not taken: it is read from the record later, from ``last`` on."""
         self.last, self.phase, self._conflate = last, "behind", True
-        self._known.set(*self._undo)
+        job_id, known, self._end = self._undo
+        self._known.set(job_id, known)
 
     def suspect(self) -> None:
         """The feed may have lost something without a trace: read what changed since the last event sent."""
         if self.phase == "live":
             self.phase = "behind"
-        self._again = self.phase == "reading"
+        self._held.lost = self.phase == "reading"
 
     def verify(self, position: Position) -> bool:
         """As with a job's watch: False when an event up to this position was not heard of."""
@@ -176,22 +181,22 @@ class QueueWatch:
             return
         self._known.set(job_id, last)
         if not level:
-            self._owed[job_id] = None
+            self._plan.owe(job_id)
             self.suspect()
 
     # From the record.
 
     def begin(self) -> Position | None:
         """From here on events are held; returns the position after which changes are to be asked for."""
+        self._told = self.place
         self.phase = "reading"
-        self._held.clear()
-        self._again = False
+        self._held.begin()
         return self.last
 
     @property
     def open(self) -> bool:
         """What is to be read is known."""
-        return self._plan is not None
+        return self._plan.open
 
     def plan(self, changes: Changes, live: Iterable[str]) -> Message | None:
         """What is to be read: the jobs that changed, or where there are too many, those that are live.
@@ -202,27 +207,23 @@ class QueueWatch:
         self._goal = changes.position
         self.recovered = changes.continued and changes.job_ids is not None
         if self.recovered:
-            self._from = self.last or (self._goal._replace(seq=0) if self._goal else None)
+            after = self.last or (self._goal._replace(seq=0) if self._goal else None)
             # Without a position, jobs that are known may be of a record that is gone.
             known = list(self._known) if self.last is None else []
         else:
             # Until all is told there is no position to resume from.
-            self.last, self._from = None, None
+            self.last = self._told = after = None
             self._former, self._known = self._known, KnownJobs(forgetful=False)
             known = list(self._former)
         changed = live if changes.job_ids is None else changes.job_ids
-        self._plan = deque(dict.fromkeys([*self._owed, *known, *changed]))
+        self._plan.begin([*known, *changed], after)
         if self.recovered or not began:
             return None
         return begun_anew(self.queue)
 
     def asked(self, most: int = 1) -> list[Ask]:
         """The next jobs to be read."""
-        return [self._ask(job_id) for job_id in islice(self._plan or (), most)]
-
-    def _ask(self, job_id: str) -> Ask:
-        known = self._known.get(job_id)
-        return Ask(job_id, known, None if known is not None or job_id in self._owed else self._from)
+        return self._plan.next(most, self._known)
 
     def tell(self, asked: Ask, reading: Reading) -> Told | None:
         """What a job's reading is for this client; its introduction counts as sent, its events by :meth:`sent`.
@@ -250,11 +251,11 @@ class QueueWatch:
                 self._known.set(job_id, None)
         else:
             # It had changed, and is gone.
-            self._again = self._again or self.recovered
+            self._held.lost = self._held.lost or self.recovered
         return told
 
     def _was_told(self, job_id: str) -> bool:
-        return job_id in self._known or job_id in self._former or job_id in self._owed
+        return job_id in self._known or job_id in self._former or self._plan.owes(job_id)
 
     def _is_met(self, missed: Sequence[Entry]) -> bool:
         return not missed or missed[0].seq == 1 or self._known.forgetful
@@ -266,21 +267,26 @@ class QueueWatch:
 
     def done(self) -> None:
         """All of the job that was asked for has been sent."""
-        if self._plan:
-            self._owed.pop(self._plan.popleft(), None)
+        self._plan.done()
 
     def full(self) -> None:
         """The client has no room for more of the job that was asked for: it is asked for again later."""
         self._conflate = True
 
-    def level(self) -> tuple[Message | None, list[Message]]:
-        """All was read: what says where the client is now, and what the feed brought meanwhile, for :meth:`live`."""
-        moved = self._goal != self.last
-        self.last, self._plan, self._conflate = self._goal, None, False
-        self._former = self._known
-        held, self._held = self._held, []
-        self.phase = "behind" if self._again else "live"
-        return (told_up_to(self.queue, self.last) if moved and self.last else None), held
+    def level(self, end: Position | None) -> tuple[Message | None, list[Message]]:
+        """All was read, and the queue was at ``end`` then: what was told stands before that.
+
+        Returns what says where the client is now, if that is known already, and what the feed brought meanwhile, for
+        :meth:`live`.
+        """
+        goal = self._goal
+        self._plan.end()
+        self._former, self._conflate = self._known, False
+        in_this_life = end is not None and (goal is None or goal.epoch == end.epoch)
+        self._end = end if in_this_life and end != goal else None
+        here = told_up_to(self.queue, goal) if goal is not None and self._end is None and goal != self._told else None
+        self.last, self.phase = goal, "behind" if self._held.lost else "live"
+        return here, self._held.let_go()
 
     def settle(self) -> None:
         """What the feed brought was taken too."""
@@ -290,11 +296,4 @@ class QueueWatch:
 
     def _placed(self, message: Message) -> Message:
         # Jobs come one after the other and not as it happened: until all are told, who resumes begins where this did.
-        return message if self.last is None else placed(message, self.last)
-
-    def _hold(self, message: Message) -> None:
-        if len(self._held) < MOST_HELD and not self._again:
-            self._held.append(message)
-        else:
-            self._held.clear()
-            self._again = True
+        return message if self.phase == "live" and self._end is None else placed(message, self._told)

@@ -13,6 +13,7 @@ from jobcast.gateway.bulk import read_bulk
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.metrics import Metrics
 from jobcast.shared.errors import BadRequest, PayloadTooLarge, UnknownJob
+from jobcast.shared.health import Health
 from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.options import read_options
@@ -27,8 +28,6 @@ MOST_SCANNED: Final = 1000
 """Jobs looked at for one page of a filtered list; beyond, the page ends early and its cursor goes on."""
 MOST_QUEUES: Final = 100
 NOT_OVER: Final = LIVE | {"cancelling"}
-UNHEALTHY_FAILED: Final = 100
-UNHEALTHY_WAITING: Final = 1000
 _read_json: Final = msgspec.json.Decoder().decode
 
 
@@ -44,9 +43,10 @@ class JsonResponse(Response):
 class Routes:
     """Everything under ``/api/v1``, and what operators ask."""
 
-    def __init__(self, journal: Journal, queues: JobQueues, metrics: Metrics, feed: Feed) -> None:
+    def __init__(self, journal: Journal, queues: JobQueues, health: Health, metrics: Metrics, feed: Feed) -> None:
         self._journal = journal
         self._queues = queues
+        self._health = health
         self._metrics = metrics
         self._feed = feed
         self.stopping = False
@@ -159,10 +159,10 @@ class Routes:
 
     async def list_queues(self, _request: Request) -> Response:
         names = (await self._journal.queues())[:MOST_QUEUES]
-        return JsonResponse({"queues": [await self._queue_view(name) for name in names]})
+        return JsonResponse({"queues": [await self._health.look(name) for name in names]})
 
     async def get_queue(self, request: Request) -> Response:
-        return JsonResponse(await self._queue_view(check_queue_name(request.path_params["queue"])))
+        return JsonResponse(await self._health.look(check_queue_name(request.path_params["queue"])))
 
     async def classic_stats(self, request: Request) -> Response:
         queue = check_queue_name(request.path_params["queue"])
@@ -198,16 +198,6 @@ class Routes:
         if reading.position is None:
             raise UnknownJob(f"no record of job {job_id}")
         return build(job_id, reading)
-
-    async def _queue_view(self, queue: str) -> dict[str, Any]:
-        counts = await self._queues.counts(queue)
-        waiting, failed = counts.get("waiting", 0), counts.get("failed", 0)
-        return {
-            "name": queue,
-            "counts": counts,
-            "paused": await self._queues.paused(queue),
-            "health": "ok" if failed < UNHEALTHY_FAILED and waiting < UNHEALTHY_WAITING else "degraded",
-        }
 
     async def _page(self, queue: str, status: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         if status is not None and status not in State.__args__:  # type: ignore[attr-defined]

@@ -11,14 +11,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from jobcast.gateway.held import Held
 from jobcast.gateway.wire import Message, parse, with_skipped
 from jobcast.shared.journal.contract import Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import JOB_SNAPSHOT, Snapshot, build
 from jobcast.shared.states import TERMINAL
-
-MOST_HELD: Final = 256
-"""Events held while a reading is under way. Beyond, they are let go and read again afterwards."""
 
 Phase = Literal["reading", "live", "behind"]
 _encode: Final = msgspec.json.Encoder().encode
@@ -47,7 +45,6 @@ class Watch:
     """
 
     __slots__ = (
-        "_again",
         "_classic",
         "_conflate",
         "_due",
@@ -65,8 +62,7 @@ class Watch:
         self.phase: Phase = "reading"
         self.abandoned = False
         """Nobody watches any more: a reading still under way is for nobody."""
-        self._held: list[Message] = []
-        self._again = False
+        self._held = Held()
         self._due: Position | None = None
         """An event that was recorded while a reading was under way: it must be among what came of it."""
         self._introduced = since is not None
@@ -93,7 +89,7 @@ class Watch:
             self.last = position
             return message
         if self.phase == "reading":
-            self._hold(message)
+            self._held.add(message)
         elif self.phase == "live":
             if last is None and position.seq == 1:
                 self.last = position
@@ -105,8 +101,7 @@ class Watch:
     def begin_reading(self) -> Position | None:
         """From here on events are held; returns the position to read from."""
         self.phase = "reading"
-        self._held.clear()
-        self._again = False
+        self._held.begin()
         return self.last
 
     def opened(self, reading: Reading) -> Opened:
@@ -123,9 +118,8 @@ class Watch:
             # latest event once more, or they would never learn that the job ended in a moment nobody could replay.
             introduction = introduce(self.job_id, reading, snapshot, self.last, latest=self._classic)
         self.last, self._introduced, self._conflate = reading.position, True, False
-        held, self._held = self._held, []
-        self.phase = "behind" if self._again else "live"
-        events.extend(sent for message in held if (sent := self.live(message)) is not None)
+        self.phase = "behind" if self._held.lost else "live"
+        events.extend(sent for message in self._held.let_go() if (sent := self.live(message)) is not None)
         due, self._due = self._due, None
         if due is not None:
             self.verify(due)
@@ -137,14 +131,13 @@ class Watch:
         The record is the buffer: a slow client costs no memory for what it has not been sent.
         """
         self.last, self.phase, self._conflate = last, "behind", True
-        self._held.clear()
 
     def suspect(self) -> None:
         """The feed may have lost something without a trace: read again from the last event sent."""
         if self.phase == "live":
             self.phase = "behind"
         # A reading that is under way may have been taken before what was lost.
-        self._again = self.phase == "reading"
+        self._held.lost = self.phase == "reading"
 
     def verify(self, position: Position) -> bool:
         """The record holds an event of this position, and all up to it have come: False when it was not heard of.
@@ -157,13 +150,6 @@ class Watch:
             self.phase = "behind"
             return False
         return True
-
-    def _hold(self, message: Message) -> None:
-        if len(self._held) < MOST_HELD and not self._again:
-            self._held.append(message)
-        else:
-            self._held.clear()
-            self._again = True
 
     def _missed(self, reading: Reading) -> list[Message]:
         messages = [message for entry in reading.missed if (message := parse(entry.wire)) is not None]

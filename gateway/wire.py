@@ -145,12 +145,14 @@ def with_skipped(message: Message, skipped: int) -> Message:
     return _with(message, b'"skipped":%d,' % skipped, message.queue_position)
 
 
-def placed(message: Message, place: Position) -> Message:
-    """The same, read from a job's record, with a place in its queue."""
-    return _with(message, b'"queuePosition":{"seq":%d,"epoch":"%b"},' % (place.seq, place.epoch.encode()), place)
+def placed(message: Message, place: Position | None) -> Message:
+    """The same with this place in its queue, and no other, or with none."""
+    field = b"" if place is None else b'"queuePosition":{"seq":%d,"epoch":"%b"},' % (place.seq, place.epoch.encode())
+    return _with(message, field, place, instead=message.queue_position is not None)
 
 
-def _with(message: Message, field: bytes, place: Position | None) -> Message:
+def _with(message: Message, field: bytes, place: Position | None, *, instead: bool = False) -> Message:
     start = len(message.name) + 5
-    wire = b"%b%b%b" % (message.wire[:start], field, message.wire[start:])
+    rest = message.wire.index(b"},", start) + 2 if instead else start
+    wire = b"%b%b%b" % (message.wire[:start], field, message.wire[rest:])
     return Message(message.name, wire, message.job_id, message.position, message.ends_job, place)

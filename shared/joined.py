@@ -94,7 +94,8 @@ class _Calls:
 
     async def _ask(self, line: "_Line", command: tuple[Any, ...]) -> Any:
         while line.full:
-            await line.room()
+            # Shielded: all who wait share it, and one who is cancelled must not take the others along.
+            await asyncio.shield(line.room())
         answer = await line.ask(command)
         if isinstance(answer, RedisError):
             raise answer
@@ -212,13 +213,29 @@ class _Line(asyncio.Protocol):
         try:
             for start in range(0, len(data), SLICE):
                 self._parser.feed(data, start, min(SLICE, len(data) - start))
-                while (reply := self._parser.gets()) is not _MORE:
-                    answer = self._unanswered.popleft()
-                    if not answer.done():
-                        answer.set_result(reply)
+                while self._take_reply():
+                    pass
             self._make_room()
         except (hiredis.HiredisError, IndexError) as error:
             self.lose(RedisConnectionError(f"Redis said what nobody had asked for, or what is no reply: {error}"))
+
+    def _take_reply(self) -> bool:
+        """Give the next whole reply to who asked for it; False when there is none yet."""
+        reply, fault = None, None
+        try:
+            reply = self._parser.gets()
+        except UnicodeError as error:  # bytes somebody wrote by hand, say: the trouble of this call alone
+            fault = error
+        if reply is _MORE:
+            return False
+        answer = self._unanswered.popleft()
+        if answer.done():
+            pass
+        elif fault is not None:
+            answer.set_exception(fault)
+        else:
+            answer.set_result(reply)
+        return True
 
     def eof_received(self) -> None:
         self.lose(RedisConnectionError("Redis closed the connection"))

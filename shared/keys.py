@@ -54,3 +54,31 @@ class Keys:
     def queues(self) -> str:
         """Sorted set: the queues that ever had an event, by the time of the last one (Unix ms)."""
         return f"{self.prefix}:queues"
+
+    def workers(self) -> str:
+        """Hash: the last heartbeat of each worker process, as ``<count>:<Unix ms>:<queue>,<queue>``."""
+        return f"{self.prefix}:workers"
+
+    def looked(self) -> str:
+        """String: written and deleted by each look at the heartbeats, to see whether Redis takes writes."""
+        return f"{self.prefix}:looked"
+
+    def stalled(self) -> str:
+        """Number: the jobs that were ever told as stalled, by whomever."""
+        return f"{self.prefix}:stalled"
+
+    def queue_definition(self, queue: str) -> str:
+        """String: the queue's definition as its workers last started with it, JSON."""
+        return f"{self.prefix}:queue:{{{queue}}}:definition"
+
+    def troubles(self) -> str:
+        """List: ``<event> <queue> <attempt> <id>`` of jobs that failed for good or stalled and are no alerts yet."""
+        return f"{self.prefix}:troubles"
+
+    def alerts(self, part: str) -> str:
+        """What the outbox of alerts is kept in; see ``shared.alerts.outbox``."""
+        return f"{self.prefix}:{{alerts}}:{part}"
+
+    def lease(self, name: str) -> str:
+        """String: who does what one process at a time does; see ``shared.lease``."""
+        return f"{self.prefix}:lease:{name}"

@@ -81,6 +81,8 @@ def configure(level: str, form: str) -> None:
     root.setLevel(level.upper())
     # Uvicorn says of each connection what the metrics count, and would write down tokens that stand in a query.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # It writes down whole addresses, and that of a webhook often holds its token.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import redis
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import (
     BusyLoadingError,
     MasterDownError,
@@ -30,6 +31,7 @@ from redis.exceptions import (
 from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
+from redis.retry import Retry as BlockingRetry
 
 from jobcast.shared.errors import BadSettings, Unavailable
 from jobcast.shared.joined import Joined
@@ -76,6 +78,27 @@ def connect_for_bullmq(
     """
     timeout = BLOCKING_TIMEOUT if blocking else COMMAND_TIMEOUT
     return (Joined if joined else Redis).from_pool(_pool(url, name, connections, timeout, decode=True))
+
+
+def connect_thread(url: str, *, name: str) -> redis.Redis:
+    """A client for one thread without an event loop: one connection, bytes in and out, nothing tried again by itself.
+
+    Raises:
+        BadSettings: the URL cannot be understood.
+    """
+    try:
+        return redis.Redis.from_url(
+            url,
+            client_name=name,
+            max_connections=1,
+            socket_timeout=COMMAND_TIMEOUT,
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            health_check_interval=0,
+            retry=BlockingRetry(NoBackoff(), 0),
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+        )
+    except ValueError:
+        raise BadSettings(_not_a_url(url)) from None
 
 
 def duplicate(client: Redis, *, name: str) -> AbstractConnection:
@@ -172,8 +195,11 @@ def _pool(url: str, name: str, connections: int, timeout: float, *, decode: bool
             retry_on_error=[RedisConnectionError, RedisTimeoutError, BusyLoadingError],
         )
     except ValueError:
-        raise BadSettings(
-            f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path, got {without_secrets(url)}"
-        ) from None  # the parser quotes what it cannot read: half a password, where that holds a slash
+        # The parser quotes what it cannot read: half a password, where that holds a slash.
+        raise BadSettings(_not_a_url(url)) from None
     pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
     return pool
+
+
+def _not_a_url(url: str) -> str:
+    return f"expected JOBCAST_REDIS_URL as redis://host:port/db, rediss:// or unix://path, got {without_secrets(url)}"

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -46,6 +47,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ping_timeout: float = 20.0
     hosts: str = ""
     origins: str = ""
+    unhealthy_failed: int = 100
+    unhealthy_waiting: int = 1000
+    stuck_after: float = 300.0
+    health_every: float = 300.0
+    alert_failed: int = 50
+    alert_waiting: int = 500
+    alert_url: str = ""
+    alert_secret: str = ""
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -95,6 +104,10 @@ _POSITIVE = (
     "job_timeout",
     *(name for name in Settings.__struct_fields__ if name.startswith("max_") or name.endswith("_deadline")),
     "heartbeat",
+    "unhealthy_failed",
+    "unhealthy_waiting",
+    "stuck_after",
+    "health_every",
     "ping_interval",
     "ping_timeout",
 )
@@ -108,7 +121,21 @@ def _check(settings: Settings) -> None:
             raise BadSettings(f"expected {PREFIX}{name.upper()} above 0, got {getattr(settings, name)}")
     if not 0 <= settings.drain < math.inf:
         raise BadSettings(f"expected {PREFIX}DRAIN from 0, got {settings.drain}")
+    for name in ("alert_failed", "alert_waiting"):
+        if getattr(settings, name) < 0:
+            raise BadSettings(f"expected {PREFIX}{name.upper()} from 0, got {getattr(settings, name)}")
+    if settings.alert_url and not (_is_http(settings.alert_url) and settings.alert_secret):
+        # The value is not shown: a receiver's address often holds its token.
+        raise BadSettings(f"expected {PREFIX}ALERT_URL as an http or https address, and {PREFIX}ALERT_SECRET with it")
     if settings.log_level not in {"debug", "info", "warning", "error"}:
         raise BadSettings(f"expected {PREFIX}LOG_LEVEL debug, info, warning or error, got {settings.log_level!r}")
     if settings.log_format not in {"auto", "json", "text"}:
         raise BadSettings(f"expected {PREFIX}LOG_FORMAT auto, json or text, got {settings.log_format!r}")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, say
+        return False

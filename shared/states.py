@@ -50,7 +50,8 @@ class Rule:
 
 
 LAW: Final[dict[str, Rule]] = {
-    # Follows nothing: it begins a record or a new attempt, and is a duplicate within one.
+    # Follows nothing: it begins a record or a new attempt, and is a duplicate within one; only a job that waits out a
+    # delay is taken from it by being queued without one.
     JOB_QUEUED: Rule("state", frozenset(), "waiting"),
     JOB_STARTED: Rule("state", QUEUED, "active"),
     # A stalled attempt that speaks again was not dead, only late.

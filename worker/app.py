@@ -2,31 +2,38 @@
 
 import asyncio
 import os
+import re
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import uvloop
 from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.errors import BadSettings
+from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal.contract import Journal, Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
+from jobcast.shared.vigil import Timing as Watching
+from jobcast.shared.vigil import Vigil
 from jobcast.worker import reconciler
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.handlers import shipped
+from jobcast.worker.heartbeat import Heart
 from jobcast.worker.modules import load_modules
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.reconciler import Reconciler, Repairs
 from jobcast.worker.registry import Registry
 from jobcast.worker.runner import Runner
 from jobcast.worker.supervise import supervise, wait_for_event
+from jobcast.worker.watchman import Watchman
 
 CANCEL_CHECK: Final = 1.0
 """Seconds between two looks, for all jobs at once, for requests to cancel."""
@@ -71,6 +78,14 @@ def run(
         loop.close()
 
 
+class _Alive(NamedTuple):
+    """How others hear of this worker, and it of them."""
+
+    heart: Heart
+    vigil: Vigil
+    watchman: Watchman
+
+
 class Service:
     """One worker process: a consumer for each queue that has handlers, one runner for all."""
 
@@ -81,12 +96,15 @@ class Service:
         *,
         timing: Timing | None = None,
         reconciling: reconciler.Timing | None = None,
+        watching: Watching | None = None,
     ) -> None:
         if not registry.queues():
             raise BadSettings("there is nothing to work for: no module declares a handler")
         self._settings = settings
         self._registry = registry
-        self._timing = timing
+        self._timing = timing or Timing()
+        # A lock that was renewed cannot run out between two looks that are so near each other.
+        self._watching = watching or Watching(gap=self._timing.lock / 2)
         self._reconciling = reconciling or reconciler.Timing()
         self._repairs = Repairs()
         self._stop = asyncio.Event()
@@ -110,16 +128,22 @@ class Service:
         )
         commands = connect(settings.redis_url, name="jobcast-journal", connections=16, joined=True)
         life = Life(settings.history, round(settings.life * 1000))
-        journal = RedisJournal(commands, Keys(settings.key_prefix), life)
-        worker = f"{socket.gethostname()}:{os.getpid()}"
+        keys = Keys(settings.key_prefix)
+        journal = RedisJournal(commands, keys, life)
+        vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
+        worker = _unique_name()
         runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout)
         consumers = [
             Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
             for each in definitions
         ]
+        for consumer in consumers:
+            consumer.may_judge = lambda: vigil.is_calm
         self._say_start(definitions)
         try:
-            await self._work(consumers, journal, runner, on_ready)
+            watchman = Watchman(settings, client, commands, journal)
+            with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
+                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman))
         finally:
             await _close(client, commands)
         _log.info(
@@ -127,27 +151,45 @@ class Service:
             refused=runner.counts.refused,
             unrecorded=runner.counts.unrecorded,
             repairs=asdict(self._repairs),
+            stalled_told=vigil.told,
         )
 
     async def _work(
-        self, consumers: list[Consumer], journal: Journal, runner: Runner, on_ready: Callable[[], None] | None
+        self,
+        consumers: list[Consumer],
+        journal: Journal,
+        runner: Runner,
+        on_ready: Callable[[], None] | None,
+        alive: "_Alive",
     ) -> None:
+        heart, vigil, watchman = alive
+
         over = asyncio.Event()
 
         async def look_for_cancels() -> None:
             if not await wait_for_event(over, CANCEL_CHECK):
                 await runner.look_for_cancels()
+                if heart.in_doubt:
+                    await runner.speak_up()
+
+        async def work(consumer: Consumer) -> None:
+            await heart.began.wait()
+            await consumer.run()
 
         async with asyncio.TaskGroup() as group:
             for consumer in consumers:
-                group.create_task(consumer.run())
+                group.create_task(work(consumer))
+            group.create_task(vigil.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
             looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
+            group.create_task(watchman.run(over))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
             for task in (ready, *looks):
                 task.cancel()
+            heart.began.set()  # one that never began must not be waited for
             await self._drain(consumers, runner)
+            vigil.stop()
             over.set()
 
     async def _reconcile(self, consumer: Consumer, journal: Journal, over: asyncio.Event) -> None:
@@ -178,6 +220,12 @@ class Service:
         concurrency = {each.name: each.concurrency for each in definitions}
         redis = without_secrets(self._settings.redis_url)
         _log.info("worker started", handlers=handlers, concurrency=concurrency, redis=redis)
+
+
+def _unique_name() -> str:
+    """A process' own: in a container the number alone comes again with every start."""
+    host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())
+    return f"{host}:{os.getpid()}:{secrets.token_hex(2)}"
 
 
 async def _say_ready(consumers: list[Consumer], on_ready: Callable[[], None] | None) -> None:

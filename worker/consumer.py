@@ -21,14 +21,13 @@ from jobcast.shared.redis import unavailable
 from jobcast.worker import record
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
+from jobcast.worker.stalled import give_back
 from jobcast.worker.supervise import supervise, wait_for_event
 from jobcast.worker.taken import TakenJob
 
 LONGEST_BLOCK: Final = 10.0
 """Seconds of one blocking wait, well below the connection's read time-out."""
 SHORTEST_BLOCK: Final = 0.002
-MOST_STALLS: Final = 1
-"""How often a job may lose its worker before BullMQ has it fail: one that kills its workers must not go on."""
 SCHEDULE_TRIES: Final = 3
 
 Execute = Callable[[TakenJob], Awaitable["asyncio.Future[Any] | None"]]
@@ -39,11 +38,15 @@ _log = logs.get("consumer")
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds. A lock lives ``lock`` and is renewed every ``renew``; an idle worker looks every ``idle``."""
+    """Seconds. A lock lives ``lock`` and is renewed every ``renew``; an idle worker looks every ``idle``.
 
-    lock: float = 30.0
-    renew: float = 10.0
-    stalled_check: float = 30.0
+    A job whose worker died is given to another within ``lock`` and ``stalled_check`` together: 19 s. Not much less: a
+    lock must outlast the 8 s that pass until its job is told as stalled, or the next attempt would begin before.
+    """
+
+    lock: float = 15.0
+    renew: float = 2.0
+    stalled_check: float = 4.0
     idle: float = 5.0
 
 
@@ -60,6 +63,8 @@ class Consumer:
         timing: Timing | None = None,
     ) -> None:
         self.definition = definition
+        self.may_judge: Callable[[], bool] = lambda: True
+        """Whether a lock that is gone tells of a death, and not of a time in which everything stood still."""
         self.ready = asyncio.Event()
         self._timing = timing or Timing()
         self._execute = execute
@@ -93,7 +98,6 @@ class Consumer:
         queue = self.definition.name
         async with asyncio.TaskGroup() as group:
             group.create_task(supervise(f"take {queue}", self._take_one, self._no_more))
-            group.create_task(supervise(f"renew {queue}", self._renew, self._over))
             group.create_task(supervise(f"stalled {queue}", self._check_stalled, self._over))
 
     def stop_taking(self) -> None:
@@ -104,6 +108,24 @@ class Consumer:
     def ends(self) -> Ends:
         """What BullMQ says of this queue's jobs that are over."""
         return Ends(self._worker.backend, lambda data, job_id: self._read(data, job_id, token=""))
+
+    @property
+    def queue(self) -> str:
+        return self.definition.name
+
+    @property
+    def base(self) -> str:
+        """How BullMQ's keys of the queue begin."""
+        return str(self._worker.backend.toKey(""))
+
+    @property
+    def lock(self) -> int:
+        """For how many ms a job is ours, each time its lock is renewed: see ``heartbeat``."""
+        return round(self._timing.lock * 1000)
+
+    def held(self) -> list[TakenJob]:
+        """The jobs whose locks are to be kept; may be asked from another thread."""
+        return list(self._active.copy())
 
     @property
     def busy(self) -> set["asyncio.Task[None]"]:
@@ -163,10 +185,10 @@ class Consumer:
     def _read(self, data: dict[str, str], job_id: str, token: str) -> TakenJob:
         try:
             raw = self._read_record(data, job_id)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             # Dropped here it would stay active without a worker, stall, come back, and so for ever.
             raw = Job(self._worker, str(data.get("name")), None, {}, job_id)
-            raw.attemptsStarted = int(data.get("ats") or 1)
+            raw.attemptsStarted = _attempts(data.get("ats"))
             raw.deferredFailure = f"the job's record cannot be read: {error}"
         job = TakenJob(raw, self._worker.backend, self.definition, token, lock=round(self._timing.lock * 1000))
         job.wants_next = self._may_take
@@ -183,8 +205,13 @@ class Consumer:
         """
         if job in self._passed_on:
             return
+        try:
+            brought = self._read(data, job_id, job.token)
+        except Exception as error:  # noqa: BLE001  the end of this job is to be told, whatever the next one is
+            _log.exception("a job was left to the stalled check", job_id=job_id, queue=job.queue, error=repr(error))
+            return
         self._passed_on.add(job)
-        self._start(self._read(data, job_id, job.token))
+        self._start(brought)
 
     async def _wait_for_marker(self) -> bool:
         """Block until BullMQ says that there may be a job, or the next delayed one is due. True: look now."""
@@ -253,27 +280,21 @@ class Consumer:
                     return
                 await wait_for_event(self._over, 0.5)
 
-    async def _renew(self) -> None:
-        """One round trip for all locks; a job whose lock is gone is told so."""
-        if await wait_for_event(self._over, self._timing.renew):
-            return
-        held = {job.id: job for job in self._active}
-        if not held:
-            return
-        with unavailable():
-            lost = await self._worker.backend.extendLocks(
-                list(held), [job.token for job in held.values()], round(self._timing.lock * 1000)
-            )
-        for job_id in lost or ():
-            held[job_id].lose()
-
     async def _check_stalled(self) -> None:
-        """Give back to the queue what other workers took and no longer hold."""
-        if self.ready.is_set():
-            with unavailable():
-                stalled = await self._worker.backend.moveStalledJobsToWait(
-                    MOST_STALLS, round(self._timing.stalled_check * 1000)
-                )
+        """Give back to the queue what other workers took and no longer hold.
+
+        Not after Redis or this machine stood still: every lock has run out then, and those who live need a moment to
+        take theirs again.
+        """
+        if self.ready.is_set() and self.may_judge():
+            spare = round(self._timing.stalled_check * 800)
+            stalled = await give_back(self._worker.backend, self.definition.max_stalled_count, spare)
             if stalled:
                 _log.warning("jobs lost their worker", queue=self.definition.name, job_ids=stalled)
-        await wait_for_event(self._over, self._timing.stalled_check if self.ready.is_set() else 0.2)
+            await wait_for_event(self._over, self._timing.stalled_check)
+        else:
+            await wait_for_event(self._over, 0.2)
+
+
+def _attempts(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdecimal() else 1

@@ -27,6 +27,9 @@ class QueueDefinition:
     ``attempts`` and ``backoff`` hold for jobs that say nothing of their own; so do ``keep_completed`` and
     ``keep_failed``, how long BullMQ keeps a finished job: without a bound it would be for ever.
 
+    ``max_stalled_count``: how often a job may lose its worker and be run again; once more and it fails, for one that
+    kills its workers must not go on.
+
     Raises:
         BadSettings: a number out of its range.
         BadQueueName: not a queue's name.
@@ -39,11 +42,16 @@ class QueueDefinition:
     keep_completed: Keep = field(default_factory=lambda: Keep(age=DAY, count=1000))
     keep_failed: Keep = field(default_factory=lambda: Keep(age=7 * DAY, count=5000))
     limiter: Limiter | None = None
+    max_stalled_count: int = 1
 
     def __post_init__(self) -> None:
         check_queue_name(self.name)
         for what, value, most in (("concurrency", self.concurrency, MOST_AT_ONCE), ("attempts", self.attempts, 1000)):
             if not 1 <= value <= most:
                 raise BadSettings(f"expected {what} of queue {self.name} from 1 to {most}, got {value}")
+        if not 0 <= self.max_stalled_count <= 1000:
+            raise BadSettings(
+                f"expected max_stalled_count of queue {self.name} from 0 to 1000, got {self.max_stalled_count}"
+            )
         if self.limiter is not None and (self.limiter.count < 1 or self.limiter.duration < 1):
             raise BadSettings(f"expected a limiter of queue {self.name} above 0, got {self.limiter}")

@@ -18,7 +18,7 @@ _OPTIONS: Final = frozenset(
 def reader(job_class: Any, queue: Any) -> Callable[[dict[str, str], str], Any]:
     """A function that makes the ``Job`` (``job_class``, of this queue) of a record and its id.
 
-    It raises what ``Job.fromJSON`` raises for what is no record: ValueError, TypeError or AttributeError.
+    It raises what ``Job.fromJSON`` raises for what is no record: ValueError, TypeError, AttributeError, RecursionError.
     """
     blank = job_class(queue, "", None, {})
 

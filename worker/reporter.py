@@ -27,6 +27,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 MOST_LINES: Final = 1000
 """Lines of one attempt that may wait to be recorded: at 8 KiB a line, 8 MiB."""
+ALIVE: Final = "the worker is heard of again; the job goes on"
 
 _log = logs.get("reporter")
 
@@ -152,6 +153,10 @@ class AttemptReporter:
         """Raise ``Cancelled`` if the attempt is to end. Costs no round trip; a request is seen within about 1 s."""
         self.stop.check()
         await asyncio.sleep(0)
+
+    async def say_alive(self) -> None:
+        """Say that the attempt goes on, after it was told as stalled: by a line, for no event says it better."""
+        await self.append(JobLog(**self._common(), line=ALIVE, level="warning"))
 
     async def append(
         self,

@@ -86,6 +86,14 @@ class Runner:
             if reason is not None:
                 run.reporter.hear_cancel(reason)
 
+    async def speak_up(self) -> None:
+        """Say of the jobs that were told as stalled, while this worker was not heard of, that they go on."""
+        runs = [run for run in self._runs.values() if run.reporter.stop.reason is None]
+        for run, reading in zip(runs, await self._journal.read_many([run.job.id for run in runs]), strict=True):
+            fields = reading.fields
+            if fields.get("state") == b"stalled" and int(fields["attempt"]) == run.job.attempt:
+                await run.reporter.say_alive()
+
     def shut_down(self) -> None:
         """Stop what is at work and have it put back into its queue."""
         for run in self._runs.values():

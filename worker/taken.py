@@ -135,7 +135,8 @@ class TakenJob:
     async def hold(self) -> None:
         """Make sure that the job is ours, and for as long as a lock lives."""
         with unavailable():
-            if not await self.backend.extendLock(self.id, self.token, self.lock):
+            held = await self.backend.extendLock(self.id, self.token, self.lock) or await self._take_again()
+            if not held:
                 raise LockLost(f"the lock of job {self.id} is no longer ours")
 
     async def complete(self, result: Any) -> None:
@@ -221,12 +222,24 @@ class TakenJob:
         """What the move answered; None where it was made before."""
         self.moving = True
         with unavailable():
-            try:
-                return await call()
-            except TypeError as error:  # BullMQ's own word for every refusal
-                if not await self._already(states, keep, used):
-                    raise LockLost(f"job {self.id} is no longer ours: {error}") from error
-                return None
+            for last in (False, True):
+                try:
+                    return await call()
+                except TypeError as error:  # BullMQ's own word for every refusal
+                    if await self._already(states, keep, used):
+                        return None
+                    if last or not await self._take_again():
+                        raise LockLost(f"job {self.id} is no longer ours: {error}") from error
+        return None
+
+    async def _take_again(self) -> bool:
+        """The lock, where it ran out while everything stood still and nobody took the job since: see ``heartbeat``."""
+        base = self.backend.toKey("")
+        return bool(
+            await self.backend.conn.eval(
+                _TAKE_AGAIN, 2, f"{base}{self.id}", f"{base}active", self.id, self.token, self.lock, self.attempt
+            )
+        )
 
     async def _already(self, states: frozenset[str] | set[str], keep: Any, used: int) -> bool:
         """Whether the move was made before and only its answer was lost.
@@ -242,6 +255,15 @@ class TakenJob:
         return await self.backend.getState(self.id) in states
 
 
+# KEYS 1 job, 2 active list. ARGV 1 id, 2 token, 3 lock (ms), 4 attempt.
+_TAKE_AGAIN: Final = """
+if redis.call('HGET', KEYS[1], 'ats') ~= ARGV[4] or not redis.call('LPOS', KEYS[2], ARGV[1]) then return 0 end
+local holder = redis.call('GET', KEYS[1] .. ':lock')
+-- Ours: the heartbeat, or this call whose answer was lost, was first.
+if holder and holder ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1] .. ':lock', ARGV[2], 'PX', ARGV[3])
+return 1
+"""
 _QUEUED: Final = frozenset({"delayed", "waiting", "wait", "prioritized"})
 
 

@@ -3,7 +3,7 @@ Events of one job, in order, in one step; each is all or nothing: law, number, s
 publish. Where somebody asked for the job to be cancelled, those after the first are left out.
 
 KEYS  1 state (hash)  2 history (stream)  3 queue's index (zset)  4 queues (zset)  5 queue's live jobs (zset)
-      6 queue's state (hash)
+      6 queue's state (hash)         7 troubles (list)
 ARGV  1 queue   2 job id   3 job's channel   4 queue's channel
       5 epoch for a new record, the job's or the queue's   6 born (ms, 0: not told)   7 ttl (ms)   8 history length
       then for each event
@@ -54,6 +54,8 @@ local function count_in_queue(ends_job)
     keep(live_key, kept)
   end
   if count % 64 == 0 then
+    -- Evicted by itself it began anew without an end.
+    keep(index_key, kept)
     redis.call('ZREMRANGEBYRANK', index_key, 0, -10001)
     redis.call('ZREMRANGEBYRANK', live_key, 0, -10001)
   end
@@ -101,9 +103,12 @@ local function append(at)
           return {'again', epoch, tonumber(seen_seq), cancel}
         end
       end
-      if queued and attempt <= at_attempt then return {'again', epoch, seq, cancel} end
+      -- Queued twice is once; but what waited out a delay and does so no longer was moved up by hand.
+      local promoted = queued and attempt == at_attempt and over ~= attempt and state == 'delayed'
+        and leads_to == 'waiting'
+      if queued and attempt <= at_attempt and not promoted then return {'again', epoch, seq, cancel} end
       if attempt < at_attempt then return refuse('stale-attempt') end
-      if attempt == at_attempt then
+      if attempt == at_attempt and not promoted then
         if over == attempt then return refuse('closed') end
         if not string.find(',' .. follows .. ',', ',' .. state .. ',', 1, true) then
           return refuse('out-of-order')
@@ -138,7 +143,7 @@ local function append(at)
     end
   end
   -- A request to cancel ends with the job, and a job queued anew starts without one; a retry in between keeps it.
-  if (ends_job or queued) and cancel ~= '' then
+  if (ends_job or (queued and attempt > at_attempt)) and cancel ~= '' then
     redis.call('HDEL', state_key, 'cancel')
     cancel = ''
   end
@@ -146,6 +151,12 @@ local function append(at)
   redis.call('XADD', history_key, 'MAXLEN', '~', ARGV[8], seq_text .. '-0', 'e', wire, 'q', number)
   redis.call('PEXPIRE', state_key, ttl)
   redis.call('PEXPIRE', history_key, ttl)
+  -- Owed an alert, whoever tells the event and whatever becomes of him. The oldest of 10,000 go: the first are known.
+  if name == 'job-stalled' or (name == 'job-failed' and ends_job) then
+    redis.call('RPUSH', KEYS[7], name .. ' ' .. queue .. ' ' .. ARGV[at + 3] .. ' ' .. ARGV[2])
+    redis.call('LTRIM', KEYS[7], -10000, -1)
+    keep(KEYS[7], now_ms + ttl)
+  end
   redis.call('PUBLISH', ARGV[3], wire)
   -- Who watches the queue is told where in it the event stands; whoever lost some goes on from there.
   redis.call('PUBLISH', ARGV[4], '["' .. name .. '",{"queuePosition":{"seq":' .. number .. ',"epoch":"' .. queue_epoch

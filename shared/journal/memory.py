@@ -124,7 +124,8 @@ class MemoryJournal:
             if attempt == event.attempt and key.count <= count:
                 return Appended(Position(record.epoch, seq), False, record.cancel)
         if event.kind == JOB_QUEUED and event.attempt <= record.attempt:
-            return Appended(Position(record.epoch, record.seq), False, record.cancel)
+            again = Appended(Position(record.epoch, record.seq), False, record.cancel)
+            return None if _is_promoted(record, event) else again
         if event.attempt < record.attempt:
             raise refused("stale-attempt")
         if event.attempt == record.attempt:
@@ -135,7 +136,8 @@ class MemoryJournal:
         return None
 
     def _take(self, record: _Record, event: Event, key: Key | None, body: bytes) -> None:
-        if event.attempt > record.attempt:
+        is_new = event.attempt > record.attempt
+        if is_new:
             record.writers.clear()
         record.seq += 1
         record.attempt, record.state = event.attempt, event.leads_to
@@ -149,7 +151,7 @@ class MemoryJournal:
             record.writers[key.writer] = (event.attempt, key.count, record.seq)
         if event.ends_attempt:
             record.over = event.attempt
-        if event.terminal or event.kind == JOB_QUEUED:
+        if event.terminal or (event.kind == JOB_QUEUED and is_new):
             record.cancel = None
         record.history.append((place.seq, Entry(record.seq, wire)))
         if self._published is not None:
@@ -259,3 +261,9 @@ class MemoryJournal:
     def place(self, queue: str) -> Position | None:
         """How far the queue is."""
         return self._queues.get(queue)
+
+
+def _is_promoted(record: _Record, event: Event) -> bool:
+    """A job that waits out a delay is queued to start at once."""
+    delayed = record.state == "delayed" and record.over != record.attempt
+    return delayed and event.attempt == record.attempt and event.leads_to == "waiting"

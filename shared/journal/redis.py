@@ -121,6 +121,7 @@ class RedisJournal:
                     names.queues(),
                     names.queue_live(queue),
                     names.queue_state(queue),
+                    names.troubles(),
                 ],
                 args=args,
             )

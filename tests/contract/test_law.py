@@ -6,10 +6,12 @@ from jobcast.shared.errors import Refused
 from jobcast.shared.journal import Journal
 from tests.contract.jobs import (
     EVERY_EVENT,
+    NOW,
     PATHS,
     bring,
     cancelled,
     completed,
+    failed,
     new_id,
     progress,
     queued,
@@ -79,7 +81,7 @@ async def test_an_event_of_the_same_attempt_is_taken_where_the_law_says(
     job_id = new_id()
     await bring(journal, job_id, path)
     if event == "job-queued":
-        expected = "again"
+        expected = "taken" if path == "delayed" else "again"
     elif path in ATTEMPT_OVER:
         expected = "closed"
     else:
@@ -143,3 +145,29 @@ async def test_a_retried_job_goes_through_all_its_states_again(journal: Journal)
         assert (await journal.append(make(job_id, attempt))).fresh
     assert (await journal.read(job_id)).fields["state"] == b"cancelled"
     assert [entry.seq for entry in await journal.history(job_id)] == list(range(1, 9))
+
+
+async def test_a_delayed_job_that_is_queued_without_a_delay_waits_and_keeps_its_request_to_cancel(
+    journal: Journal,
+) -> None:
+    job_id = new_id()
+    await journal.append(queued(job_id, delay=60_000))
+    await journal.request_cancel(job_id, "why")
+    assert not (await journal.append(queued(job_id, delay=60_000))).fresh
+    promoted = await journal.append(queued(job_id))
+    assert (promoted.fresh, promoted.cancelling) == (True, "why")
+    assert (await journal.read(job_id)).fields["state"] == b"waiting"
+    assert not (await journal.append(queued(job_id))).fresh
+    assert (await journal.append(started(job_id))).fresh
+    assert not (await journal.append(queued(job_id))).fresh, "a promotion told late is no news"
+
+
+async def test_a_job_that_waits_to_be_tried_again_is_promoted_as_its_next_attempt(journal: Journal) -> None:
+    job_id = new_id()
+    for make in (queued, started):
+        await journal.append(make(job_id))
+    await journal.append(failed(job_id, final=False, retry_at=NOW + 60_000))
+    assert (await journal.read(job_id)).fields["state"] == b"delayed"
+    assert not (await journal.append(queued(job_id))).fresh, "that attempt is over"
+    assert (await journal.append(queued(job_id, 2))).fresh
+    assert (await journal.read(job_id)).fields["state"] == b"waiting"

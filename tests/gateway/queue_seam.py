@@ -4,7 +4,7 @@ As in ``seam``, for the jobs of a queue. What reads is the client's own code, on
 answer is made when Redis is asked and arrives when the script says.
 """
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import msgspec
@@ -40,12 +40,15 @@ class Later:
 class SlowJournal(MemoryJournal):
     """What it answers is true when it was asked, and arrives later."""
 
+    on_jobs: Callable[[], None]
+
     async def changes(self, *asked: Any) -> Any:
         answer = await super().changes(*asked)
         await Later()
         return answer
 
     async def jobs(self, *asked: Any, **more: Any) -> Any:
+        self.on_jobs()
         answer = await super().jobs(*asked, **more)
         await Later()
         return answer
@@ -119,29 +122,41 @@ class Kept(Outlet):
 class Board:
     """What one client knows of a queue: a ledger for each job, and where to resume."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: set[Position]) -> None:
         self.ledgers: dict[str, Ledger] = {}
-        self.progress: set[Position] = set()
+        self.progress = progress
         self.place: Position | None = None
-        self.again = False
-        """A catching-up was cut off: what it had told may be told again, and is known by its number."""
         self.resumed = False
+        self._since_place: set[Position] = set()
+        """Told since the place moved last: by a catching-up, which may be cut off and then tells it again."""
+        self._again: set[Position] = set()
+
+    def resume(self) -> Position | None:
+        """The connection broke: what the next one is to begin with."""
+        self.resumed = True
+        self._again |= self._since_place
+        return self.place
 
     def hear(self, wire: bytes) -> None:
         name, payload = msgspec.json.decode(wire)
         if name == QUEUE_POSITION:
-            self.place, self.again = Position(payload["epoch"], payload["seq"]), False
+            self._move(payload)
+            self._again.clear()
             return
         if name == QUEUE_RESET:
-            self.ledgers, self.place, self.resumed, self.again = {}, None, False, False
+            self.ledgers, self.place, self.resumed = {}, None, False
+            self._since_place.clear()
+            self._again.clear()
             return
-        if "queuePosition" in payload:
-            self.place = Position(payload["queuePosition"]["epoch"], payload["queuePosition"]["seq"])
+        moved = "queuePosition" in payload and self._move(payload["queuePosition"])
         ledger = self.ledgers.setdefault(payload["jobId"], Ledger())
         ledger.progress = self.progress
         if "state" not in payload:
             at = Position(payload["epoch"], payload["seq"])
-            if self.again and ledger.heard(at):
+            if not moved:
+                self._since_place.add(at)
+            if at in self._again:
+                self._again.discard(at)
                 return
             if ledger.over and at.seq == 1 and ledger.position is not None and at.epoch != ledger.position.epoch:
                 # The id of a job that is over is used again.
@@ -149,11 +164,21 @@ class Board:
             if self.resumed and ledger.position is None:
                 # Of a job that was over before this client began, say: it is met in its midst.
                 ledger.position = at._replace(seq=at.seq - 1 - payload.get("skipped", 0))
-            if self.again and ledger.position is not None:
+            if self._again and ledger.position is not None:
                 # Events that were told before are skipped once more.
                 payload["skipped"] = max(0, min(payload.get("skipped", 0), at.seq - 1 - ledger.position.seq))
                 wire = msgspec.json.encode([name, payload])
         ledger.hear(wire)
+
+    def _move(self, place: dict[str, Any]) -> bool:
+        before, self.place = self.place, Position(place["epoch"], place["seq"])
+        if before == self.place:
+            return False
+        self._since_place.clear()
+        if before is not None:
+            assert before.epoch == self.place.epoch, "another life of the queue began without a reset"
+            assert before.seq < self.place.seq, "the place went back"
+        return True
 
 
 class QueueWorld:
@@ -162,7 +187,8 @@ class QueueWorld:
     def __init__(self, history: int) -> None:
         self.journal = SlowJournal(Life(history=history), published=self._published)
         self.hub = SlowHub(self.journal, Keys(), Metrics())
-        self.board = Board()
+        self.journal.on_jobs = self._introduced
+        self.board = Board(set())
         self.attempts = dict.fromkeys(JOBS, 1)
         self.job = 0
         self.in_flight: list[Message] = []
@@ -190,6 +216,9 @@ class QueueWorld:
         ]
 
     def begin(self, since: Position | None) -> None:
+        if since is None:
+            # Who has no place to resume from forgets every job.
+            self.board = Board(self.board.progress)
         self.client = Client(self.hub, Kept())
         self.watch = QueueWatch(QUEUE, since, ())
         self.opening = True
@@ -294,17 +323,11 @@ class QueueWorld:
                 self.reading[0].send(None)
             except StopIteration:
                 del self.reading[0]
-                self._opened()
+                self.opening = False
 
-    def _opened(self) -> None:
-        if not self.opening:
-            return
-        self.opening = False
-        if not self.watch.recovered:
-            # As its acknowledgement says: the view begins anew. What the client is not introduced to is over.
-            fresh, self.board = Board(), self.board
-            fresh.progress = self.board.progress
-            self.board = fresh
+    def _introduced(self) -> None:
+        """To the jobs that are live now; of all others only what comes is told."""
+        if self.opening and self.watch.last is None:
             self.touched = {job for job in self.touched if self._is_live(job)}
 
     def _is_live(self, job: str) -> bool:
@@ -323,8 +346,7 @@ class QueueWorld:
         self._stop_reading()
         self.in_flight.clear()
         self.delivered.clear()
-        self.board.again = self.board.resumed = True
-        self.begin(self.board.place)
+        self.begin(self.board.resume())
 
     def _stop_reading(self) -> None:
         for each in self.reading:

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from jobcast.gateway.watch import MOST_HELD, Opened, Watch, conflated
+from jobcast.gateway.held import MOST_HELD
+from jobcast.gateway.watch import Opened, Watch, conflated
 from jobcast.gateway.wire import Message, parse
 from jobcast.shared.events import Event
 from jobcast.shared.journal import MemoryJournal

@@ -51,9 +51,14 @@ class Life:
             count, seq = self.writers[key.writer]
             if key.count <= count:
                 return seq
-        if isinstance(event, JobQueued) and event.attempt <= self.attempt:
+        if isinstance(event, JobQueued) and event.attempt <= self.attempt and not self.promoted(event):
             return len(self.taken)
         return 0
+
+    def promoted(self, event: Event) -> bool:
+        """It waited out a delay, and is to do so no longer."""
+        waits = event.attempt == self.attempt and self.over != self.attempt and self.state == "delayed"
+        return waits and isinstance(event, JobQueued) and not event.delay
 
 
 def leads_to(event: Event) -> str:
@@ -73,7 +78,7 @@ def _within(life: Life, event: Event) -> str:
         return "taken"
     if life.over == event.attempt:
         return "closed"
-    return "taken" if life.state in MAY_FOLLOW[event.kind] else "out-of-order"
+    return "taken" if life.promoted(event) or life.state in MAY_FOLLOW[event.kind] else "out-of-order"
 
 
 def _ends_attempt(event: Event) -> bool:

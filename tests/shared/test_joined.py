@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from jobcast.shared import joined
 from jobcast.shared.errors import Unavailable
-from jobcast.shared.redis import connect, unavailable
+from jobcast.shared.redis import connect, connect_for_bullmq, unavailable
 from tests.conftest import StartRedis
 from tests.support.redis_server import RedisServer
 
@@ -99,6 +99,33 @@ async def test_beyond_its_bound_a_call_waits_for_room(client: Redis, monkeypatch
     await asyncio.sleep(0)
     assert len(client._calls._line._unanswered) == 2  # type: ignore[attr-defined]
     assert await asyncio.gather(*calls) == [str(n).encode() for n in range(50)]
+
+
+async def test_one_who_waits_for_room_and_is_cancelled_takes_nobody_along(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joined, "MOST_UNANSWERED", 2)
+    echo = client.register_script("return ARGV[1]")
+    await echo(args=["first"])
+    calls = [asyncio.ensure_future(echo(args=[n])) for n in range(10)]
+    await asyncio.sleep(0)
+    calls[5].cancel()
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(found.pop(5), asyncio.CancelledError)
+    assert found == [str(n).encode() for n in range(10) if n != 5]
+
+
+async def test_an_answer_that_is_no_text_is_the_trouble_of_its_call_alone(server: RedisServer) -> None:
+    client = connect_for_bullmq(server.url, name="joined", joined=True)
+    try:
+        echo = client.register_script("return ARGV[1]")
+        await echo(args=["first"])
+        found = await asyncio.gather(echo(args=["a"]), echo(args=[b"\xff"]), echo(args=["b"]), return_exceptions=True)
+        assert [found[0], found[2]] == ["a", "b"]
+        assert isinstance(found[1], UnicodeDecodeError)
+        assert await echo(args=["after"]) == "after"
+    finally:
+        await client.aclose()
 
 
 async def test_a_closed_client_calls_nobody(client: Redis) -> None:

@@ -58,6 +58,14 @@ def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: str) -> N
         load({f"JOBCAST_{name}": value})
 
 
+@pytest.mark.parametrize("url", ["http://", "http://:80", "http://h:port", "http://h:70000", "http://[::1", "ftp://h"])
+def test_an_address_for_alerts_that_is_none_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(BadSettings, match="expected JOBCAST_ALERT_URL as an http") as caught:
+        load({"JOBCAST_ALERT_URL": url, "JOBCAST_ALERT_SECRET": "s"})
+    assert url not in str(caught.value)
+    assert load({"JOBCAST_ALERT_URL": "https://h:8/t", "JOBCAST_ALERT_SECRET": "s"}).alert_url == "https://h:8/t"
+
+
 def test_roots_are_a_path_list() -> None:
     assert load({"JOBCAST_FILE_ROOTS": "/a:/b::"}).roots == (Path("/a"), Path("/b"))
 

@@ -128,7 +128,7 @@ class _QueueCheck:
             yield f"{entry.job_id}: {sentence}"
         self._met.add(entry.job_id)
         if not moved:
-            self._since_place.add((entry.job_id, entry.entry.position))
+            self._since_place.update((entry.job_id, at) for at in _covered(entry.entry))
 
     def _job(self, check: Check, entry: Of) -> Iterator[str]:
         told, at = entry.entry, entry.entry.position
@@ -161,3 +161,11 @@ class _QueueCheck:
                     yield f"{job_id}: was told up to {check.told}, but the record ends at {final}"
                 for sentence in check.end():
                     yield f"{job_id}: {sentence}"
+
+
+def _covered(told: Told | Snapped) -> Iterator[Position | None]:
+    """What was told by this, and what it says it stands for: one by one, perhaps, the next time."""
+    at = told.position
+    yield at
+    if at is not None and isinstance(told, Told):
+        yield from (at._replace(seq=seq) for seq in range(at.seq - told.skipped, at.seq))

@@ -65,6 +65,16 @@ KEPT: dict[str, list[QueueEntry]] = {
         *told("b", 1, LAST, 5, moving=False),
         At(q(10)),
     ],
+    "progress that a catching-up skipped, told by the one after it": [
+        *START,
+        *A,
+        Asked(q(5), 15.0),
+        *told("b", 1, 2, 5, moving=False),
+        Of("b", Told(JOB_LOG, Position("b", 4), 1), q(5)),
+        Asked(q(5), 16.0),
+        *told("b", 1, LAST, 5, moving=False),
+        At(q(10)),
+    ],
     "progress skipped and declared": [
         *START,
         *A,
@@ -103,6 +113,16 @@ BROKEN: dict[str, list[QueueEntry]] = {
         Asked(q(5), 15.0),
         *told("a", 5, 5, 5, moving=False),
         *B,
+    ],
+    "b: was told job-progress at b-3 again: it had been told up to b-4": [
+        *START,
+        *A,
+        Of("b", Told(JOB_QUEUED, Position("b", 1)), q(6)),
+        Of("b", Told(JOB_STARTED, Position("b", 2)), q(7)),
+        Of("b", Told(JOB_LOG, Position("b", 4), 1), q(9)),
+        Asked(q(9), 16.0),
+        *told("b", 3, 3, 9, moving=False),
+        *told("b", 5, LAST, 10),
     ],
     "b: was reset from b-2 to b-5, but the history still held what it missed": [
         *START,

@@ -14,6 +14,7 @@ from jobcast.shared.options import JobOptions
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq
 from jobcast.shared.settings import Settings
+from jobcast.shared.vigil import Timing as Watching
 from jobcast.worker import reconciler
 from jobcast.worker.app import Service
 from jobcast.worker.consumer import Timing
@@ -21,6 +22,8 @@ from jobcast.worker.registry import Registry
 from tests.support.waiting import wait_until
 
 QUICK = Timing(lock=2.0, renew=0.4, stalled_check=0.5, idle=1.0)
+ALERT = Watching(look=0.1, silent=50, calm=3, gap=1.0)
+"""Never tells a worker dead that only had to wait for this machine, and judges soon after its start."""
 
 
 class Bench:
@@ -48,12 +51,17 @@ class Bench:
 
     @asynccontextmanager
     async def worker(
-        self, *, timing: Timing = QUICK, reconciling: reconciler.Timing | None = None, **settings: Any
+        self,
+        *,
+        timing: Timing = QUICK,
+        reconciling: reconciler.Timing | None = None,
+        watching: Watching = ALERT,
+        **settings: Any,
     ) -> AsyncIterator[Service]:
         """A worker for the registry; at the end of the block it drains."""
         ready = asyncio.Event()
         given = Settings(redis_url=self.url, **{"drain": 5.0, **settings})
-        service = Service(given, self.registry, timing=timing, reconciling=reconciling)
+        service = Service(given, self.registry, timing=timing, reconciling=reconciling, watching=watching)
         task = asyncio.create_task(service.serve(ready.set))
         try:
             await asyncio.wait_for(ready.wait(), 10)

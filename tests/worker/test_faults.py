@@ -125,7 +125,7 @@ async def test_a_job_whose_lock_is_taken_is_cancelled_and_tells_nothing_more(ben
     job_id = await bench.submit()
     async with bench.worker():
         await bench.seen(job_id, "job-queue-to-start")
-        await bench.client.set(f"bull:work:{job_id}:lock", "someone else", px=100)
+        await bench.client.set(f"bull:work:{job_id}:lock", "someone else", px=1000)
         await asyncio.wait_for(cancelled.wait(), 3)
         events = await bench.ended(job_id)
     assert [(event.kind, event.attempt) for event in events] == [
