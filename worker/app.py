@@ -41,7 +41,7 @@ PUT_BACK: Final = 5.0
 """Seconds for what is stopped at the drain's end to be put back and recorded; a handler has ``STOP_WAIT`` of them."""
 LEFT_BEHIND: Final = 1.0
 SAME_ASKING: Final = 0.1
-"""Seconds within which two signals are one: when a parent dies, Linux tells its children for each thread it had."""
+"""Seconds within which two SIGTERM are one: when a parent dies, Linux tells its children for each thread it had."""
 
 _log = logs.get("worker")
 
@@ -262,14 +262,14 @@ async def _with_signals(service: Service, on_ready: Callable[[], None] | None) -
     loop = asyncio.get_running_loop()
     last = -SAME_ASKING
 
-    def asked() -> None:
+    def terminate() -> None:
         nonlocal last
         again, last = loop.time() - last < SAME_ASKING, loop.time()
         if not again:
             service.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    loop.add_signal_handler(signal.SIGINT, service.stop)
     try:
         await service.serve(on_ready)
     finally:
