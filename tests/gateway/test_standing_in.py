@@ -2,7 +2,9 @@
 
 import asyncio
 
+from jobcast.shared.journal import RedisJournal
 from jobcast.shared.keys import Keys
+from jobcast.shared.redis import connect
 from tests.contract.jobs import bring
 from tests.gateway.support import served
 from tests.support.receiver import receiving
@@ -10,25 +12,24 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 
-async def test_a_gateway_delivers_alerts_while_no_worker_lives_and_leaves_them_to_one_that_does(
+async def test_a_gateway_delivers_alerts_while_no_worker_lives_if_it_knows_the_receiver(
     redis_url: str, redis_server: RedisServer
 ) -> None:
+    ours, other = Keys(), Keys("other")
+    client = connect(redis_url, name="test-other")
     with redis_server.client() as behind:
-        behind.hset(Keys().workers(), "w", "1:1:films")
-        async with receiving() as receiver, served(redis_url, alert_url=receiver.url, alert_secret="s") as house:
+        behind.hset(ours.workers(), "w", "1:1:films")
+        async with (
+            receiving() as receiver,
+            served(redis_url, alert_url=receiver.url, alert_secret="s") as house,
+            served(redis_url, key_prefix="other"),
+        ):
             await bring(house.journal, "j", "failed")
-            await asyncio.sleep(2.3)  # it looks every second
-            assert behind.llen(Keys().troubles()) == 1
-            behind.hdel(Keys().workers(), "w")
+            await bring(RedisJournal(client, other), "k", "failed")
+            await asyncio.sleep(2.3)  # each looks every second
+            assert behind.llen(ours.troubles()) == 1, "a worker lives"
+            assert behind.llen(other.troubles()) == 1, "logged by a gateway, it would never be posted"
+            behind.hdel(ours.workers(), "w")
             await wait_until(lambda: receiver.posts, 5, "the alert")
             assert receiver.posts[0].alert["details"]["jobId"] == "j"
-
-
-async def test_a_gateway_that_does_not_know_the_receiver_logs_nothing_that_another_would_post(
-    redis_url: str, redis_server: RedisServer
-) -> None:
-    with redis_server.client() as behind:
-        async with served(redis_url) as house:
-            await bring(house.journal, "j", "failed")
-            await asyncio.sleep(2.3)
-            assert behind.llen(Keys().troubles()) == 1
+    await client.aclose()
