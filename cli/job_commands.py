@@ -1,4 +1,4 @@
-"""``jobcast job``: see one job, and retry, promote or remove it, through a gateway."""
+"""``jobcast job``: see one job, and retry, promote, cancel or remove it, through a gateway."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ with_as_json = click.option("--json", "as_json", is_flag=True, help="The answer 
 
 @click.group()
 def job() -> None:
-    """See a job whole; retry, promote or remove it.
+    """See a job whole; retry, promote, cancel or remove it.
 
     \b
     Examples:
@@ -94,6 +94,17 @@ def retry(job_id: str, *, as_json: bool, url: str | None) -> None:
 def promote(job_id: str, queue: str | None, *, as_json: bool, url: str | None) -> None:
     """Have a delayed job wait no longer for its time."""
     _say(_post(url, job_id, "promote", queue), f"{job_id} waits to be taken", as_json=as_json)
+
+
+@job.command()
+@with_id
+@click.option("--reason", help="Told to whoever watches it.")
+@with_as_json
+@options.with_url
+def cancel(job_id: str, reason: str | None, *, as_json: bool, url: str | None) -> None:
+    """Stop a job: one that waits is taken from its queue, one at work is asked to stop."""
+    done = ask(options.gateway_url(url), "DELETE", f"/api/v1/jobs/{job_id}", query={"reason": reason})
+    _say(done, f"{job_id} is {done['state']}", as_json=as_json)
 
 
 @job.command()

@@ -6,9 +6,10 @@ import click
 
 from jobcast.cli import options
 from jobcast.cli.asking import ask
-from jobcast.cli.tables import print_fields, print_json, print_table
+from jobcast.cli.tables import moment, print_fields, print_json, print_table
 from jobcast.cli.wording import span
 
+LISTED = ("waiting", "active", "delayed", "prioritized", "waiting-children", "completed", "failed")
 STATES = ("waiting", "active", "delayed", "completed", "failed")
 with_queue = click.argument("queue_name", type=options.QUEUE, metavar="QUEUE")
 with_as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON, for programs.")
@@ -58,6 +59,30 @@ def show(queue_name: str, *, as_json: bool, url: str | None) -> None:
         click.echo()
         rows = [[job["id"], job["name"], span(job["activeFor"]), span(job["allowed"])] for job in found["stuck"]]
         print_table(["STUCK JOB", "NAME", "ACTIVE FOR", "ALLOWED"], rows)
+
+
+@queue.command()
+@with_queue
+@click.option("--state", type=click.Choice(LISTED), default="failed", show_default=True, help="BullMQ's word for it.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@with_as_json
+@options.with_url
+def jobs(queue_name: str, state: str, limit: int, *, as_json: bool, url: str | None) -> None:
+    """The jobs of QUEUE in a state: finished ones last first, others next first."""
+    query = {"state": state, "limit": limit}
+    found = ask(options.gateway_url(url), "GET", f"/api/v1/queues/{queue_name}/jobs", query=query)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            *(each[key] for key in ("id", "name", "state", "attemptsMade")),
+            _since(each),
+            _first_line(each["failedReason"]),
+        ]
+        for each in found["jobs"]
+    ]
+    print_table(["JOB", "NAME", "STATE", "ATTEMPTS", "SINCE", "ERROR"], rows)
 
 
 @queue.command()
@@ -148,3 +173,15 @@ def _jobs(done: dict[str, Any]) -> str:
 
 def _standing(found: dict[str, Any]) -> str:
     return f"{found['health']}{', paused' if found['paused'] else ''}"
+
+
+_SHOWN = ("id", "name", "state", "attemptsMade")
+
+
+def _first_line(text: str | None) -> str | None:
+    line = (text or "").partition("\n")[0]
+    return line if len(line) <= 80 else f"{line[:77]}..."
+
+
+def _since(job: dict[str, Any]) -> str | None:
+    return moment(job["finishedOn"] or job["processedOn"] or job["timestamp"])

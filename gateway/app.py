@@ -44,6 +44,7 @@ from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Vigil
+from jobcast.shared.watchman import Watchman
 
 STATUS: Final = {
     "bad-request": 400,
@@ -94,6 +95,9 @@ class Gateway:
         self._positions = PositionCheck(journal, hub, self.feed)
         self._vigil = vigil = Vigil(Heartbeats(self._commands, keys), journal)
         metrics.stalled.set_function(lambda: vigil.last.stalled if vigil.last is not None else 0)
+        # To log what others would have posted is not to deliver it: only where the receiver is known.
+        self._watchman = Watchman(settings, self._bullmq, self._commands, journal, may=self._is_alone)
+        self._over = asyncio.Event()
         calls, limits = Calls(queues), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
         health = Health(queues, keys, Thresholds.of(settings))
@@ -155,6 +159,9 @@ class Gateway:
         self._stopping()
         self.clients.stop()
 
+    def _is_alone(self) -> bool:
+        return bool(self._settings.alert_url) and self._vigil.last is not None and not self._vigil.last.beats
+
     def _stopping(self) -> None:
         self._routes.stopping = True
         self._sockets.engine.stopping = True
@@ -169,11 +176,13 @@ class Gateway:
                 group.create_task(self.feed.run(), name="feed")
                 group.create_task(self._positions.run(), name="positions")
                 group.create_task(self._vigil.run(), name="vigil")
+                group.create_task(self._watchman.run(self._over), name="watchman")
                 try:
                     yield
                 finally:
                     self.stop()
                     await self._sockets.shutdown()
+                    self._over.set()
                     self._vigil.stop()
                     self._positions.stop()
                     self.feed.stop()

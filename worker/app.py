@@ -23,6 +23,7 @@ from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Timing as Watching
 from jobcast.shared.vigil import Vigil
+from jobcast.shared.watchman import Watchman
 from jobcast.worker import reconciler
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.handlers import shipped
@@ -33,7 +34,6 @@ from jobcast.worker.reconciler import Reconciler, Repairs
 from jobcast.worker.registry import Registry
 from jobcast.worker.runner import Runner
 from jobcast.worker.supervise import supervise, wait_for_event
-from jobcast.worker.watchman import Watchman
 
 CANCEL_CHECK: Final = 1.0
 """Seconds between two looks, for all jobs at once, for requests to cancel."""

@@ -1,43 +1,19 @@
-"""Loops that never die in silence: a step that fails is logged and tried again, for ever, until asked to stop."""
+"""What may not be lost is offered to Redis for a while; the loops that never die are ``shared.supervise``'s."""
 
 import asyncio
-import contextlib
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from jobcast.shared import logs
 from jobcast.shared.errors import Unavailable
+from jobcast.shared.supervise import jittered, supervise, wait_for_event
 
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 5.0
+__all__ = ["PATIENCE", "jittered", "supervise", "surely", "wait_for_event"]
+
 PATIENCE: Final = 60.0
 """Seconds for which what may not be lost is offered to a Redis that is away."""
 
 T = TypeVar("T")
-
-_log = logs.get("worker")
-
-
-async def supervise(what: str, step: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Run ``step`` again and again until ``stop``; between failures wait with a jittered, bounded back-off."""
-    failures = 0
-    while not stop.is_set():
-        try:
-            await step()
-        except Unavailable as error:
-            failures += 1
-            _log.warning("Redis is away; trying again", loop=what, failures=failures, error=str(error))
-        except Exception as error:  # noqa: BLE001  a loop that dies takes the worker with it, unheard
-            failures += 1
-            _log.exception("a loop of the worker failed; trying again", loop=what, failures=failures, error=repr(error))
-        else:
-            if failures:
-                _log.info("works again", loop=what, failures=failures)
-            failures = 0
-            continue
-        await wait_for_event(stop, jittered(failures))
 
 
 async def surely(call: Callable[[], Awaitable[T]]) -> T:
@@ -53,18 +29,3 @@ async def surely(call: Callable[[], Awaitable[T]]) -> T:
             if time.monotonic() + pause > deadline:
                 raise
         await asyncio.sleep(pause)
-
-
-def jittered(failures: int) -> float:
-    """Seconds to wait after so many failures in a row."""
-    whole = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
-    return whole * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries, guards nothing
-
-
-async def wait_for_event(event: asyncio.Event, timeout: float) -> bool:
-    """Whether the event came within so many seconds."""
-    # Not wait_for: that of Python 3.11 forgets a cancel that comes together with the event.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            await event.wait()
-    return event.is_set()

@@ -36,9 +36,16 @@ const job = (jobId) => `/jobs/${encodeURIComponent(jobId)}`;
 export const submit = (request) => ask('/jobs', { method: 'POST', body: request });
 export const cancel = (jobId) => ask(job(jobId), { method: 'DELETE' });
 export const retry = (jobId) => ask(`${job(jobId)}/retry`, { method: 'POST' });
+export const promote = (jobId) => ask(`${job(jobId)}/promote`, { method: 'POST' });
+export const remove = (jobId) => ask(`${job(jobId)}/remove`, { method: 'POST' });
+export const details = (jobId) => ask(`${job(jobId)}/details`);
 export const getJob = (jobId) => ask(job(jobId));
 export const queues = async () => (await ask('/queues')).queues;
 export const recent = async (queue) => (await ask(`/jobs?${new URLSearchParams({ queue, limit: 50 })}`)).jobs;
+
+/** `what`: pause, resume, drain, clean, retry-failed. As many jobs a call as are done within our patience. */
+export const operate = (queue, what, body) => ask(`/queues/${encodeURIComponent(queue)}/${what}`,
+  { method: 'POST', body: what === 'pause' || what === 'resume' ? undefined : { limit: 500, ...body } });
 
 /** The recorded events as `[event, payload]`. */
 export async function history(jobId) {

@@ -2,22 +2,25 @@
 
 import { el, setAttribute, setHidden, setText } from './dom.js';
 import { block, clean, count, duration, moment, oneLine, refusal, textOf } from './format.js';
+import { Kept } from './kept.js';
 
 export class Detail {
-  constructor(id) {
+  constructor(id, jobId, acts) {
     this.facts = el('dl', { class: 'facts' });
     this.shown = new Map();
     this.error = outcome('Error', 'failed');
     this.result = outcome('Result', 'completed');
     this.log = new Log();
+    this.kept = new Kept(jobId, acts);
     this.node = el('div', { class: 'detail', id, hidden: true },
-      this.error.node, this.result.node, this.log.node, this.facts);
+      this.error.node, this.result.node, this.log.node, this.facts, this.kept.node);
   }
 
   update(job, now) {
     this.error.update(job.error === null || job.error === '' ? undefined : job.error);
     this.result.update(job.result === null ? undefined : job.result);
     this.log.update(job, now);
+    this.kept.update(job, now);
     for (const [name, text] of factsOf(job, now)) this.fact(name, text);
   }
 

@@ -4,6 +4,7 @@ import { Announcer } from './announce.js';
 import { Connection } from './connection.js';
 import { el, setAttribute, setHidden, setText } from './dom.js';
 import { oneLine, refusal } from './format.js';
+import { noteOf } from './queuebar.js';
 import { Store } from './store.js';
 import { SubmitForm } from './submit.js';
 import { Sync } from './sync.js';
@@ -22,8 +23,11 @@ const connection = new Connection({ url: address, onState: showState, onMessage:
 const sync = new Sync({ connection, store, changed: () => view.changed(), known: sayEmpty, onProblem: showProblem });
 const view = new View({
   place: page.jobs, store, now: () => Date.now() + sync.clockOffset,
-  acts: { cancel: (jobId) => act('cancel', jobId), retry: (jobId) => act('retry', jobId),
-    opened: (jobId) => redraw(jobId), earlier: (jobId) => sync.loadHistory(jobId) },
+  acts: {
+    ...Object.fromEntries(['cancel', 'retry', 'promote', 'remove'].map((name) => [name, (jobId) => act(name, jobId)])),
+    opened: (jobId) => redraw(jobId), earlier: (jobId) => sync.loadHistory(jobId), kept: (jobId) => sync.loadKept(jobId),
+    operate,
+  },
   finished: (jobs) => announcer.finished(jobs),
 });
 
@@ -40,6 +44,11 @@ async function act(name, jobId) {
   await sync[name](jobId);
   const note = store.jobs.get(jobId)?.note;
   if (note) announcer.refused(note.what, note.error);
+  else if (name === 'remove') announcer.say(`Job ${oneLine(jobId, 40)} removed.`);
+}
+
+async function operate(queueName, what, body) {
+  announcer.say(`${oneLine(queueName, 64)}: ${noteOf(await sync.operate(queueName, what, body))}`);
 }
 
 // --- the connection, told honestly

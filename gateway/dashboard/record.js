@@ -14,7 +14,13 @@ export function blank(jobId) {
     epoch: null, seq: 0,
     log: { lines: [], dropped: 0, version: 0, complete: false, loading: false, problem: null },
     note: null, busy: null,
+    kept: { at: null, loading: false, found: null, problem: null },
   };
+}
+
+/** For what of a job the server’s own record was fetched; another one is wanted once it differs. */
+export function markOf({ state, attempt, epoch }) {
+  return `${epoch} ${attempt} ${state}`;
 }
 
 /** What belongs to one attempt and is forgotten when the next begins. */

@@ -12,12 +12,13 @@ const STATES = {
   'cancelling': 'cancelling', 'cancelled': 'cancelled',
 };
 // A job cancelled before it ran was taken from its queue: there is nothing left to try again.
-const retryable = (job) => job.state === 'failed' || (job.state === 'cancelled' && job.startedAt !== null);
+const retryable = (job) => job.kept.found?.kept !== false
+  && (job.state === 'failed' || (job.state === 'cancelled' && job.startedAt !== null));
 
 let built = 0;
 
 export class Row {
-  /** `acts`: cancel, retry, opened, earlier (log lines wanted), each taking the job's id. A row that is `alone` is open for good. */
+  /** `acts`: cancel, retry, promote, remove, opened, earlier (log lines wanted), kept (the server's record wanted), each taking the job's id. A row that is `alone` is open for good. */
   constructor(jobId, acts, { alone = false } = {}) {
     const id = `detail-${++built}`;
     Object.assign(this, { jobId, acts, alone, open: alone });
@@ -35,7 +36,7 @@ export class Row {
     this.more = el('button', { 'type': 'button', 'class': 'quiet more', 'aria-controls': id, 'aria-expanded': String(alone),
       'hidden': alone, 'onclick': () => this.toggle() }, el('span', { class: 'chevron', 'aria-hidden': 'true' }));
     this.note = el('p', { class: 'refused', hidden: true });
-    this.detail = new Detail(id);
+    this.detail = new Detail(id, jobId, acts);
     this.detail.node.hidden = !alone;
     this.node = this.build();
   }

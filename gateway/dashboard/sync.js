@@ -2,6 +2,7 @@
 
 import * as api from './api.js';
 import { CatchUp } from './catchup.js';
+import { markOf } from './record.js';
 
 const POLL_EVERY = 4_000;
 
@@ -89,7 +90,10 @@ export class Sync {
     if (this.jobId !== null) return;
     try {
       const queues = await api.queues();
-      for (const { name, counts } of queues) this.store.takeCounts(name, counts ?? {});
+      for (const { name, counts, paused, reasons, stuck } of queues) {
+        this.store.takeCounts(name, counts ?? {});
+        this.store.markQueue(name, { paused, reasons, stuck });
+      }
       if (this.jobId !== null) return;
       this.onProblem(null);
       this.known();
@@ -153,6 +157,17 @@ export class Sync {
     this.changed();
   }
 
+  /** The server's record of a job, for what the job is now. */
+  async loadKept(jobId) {
+    const job = this.store.jobs.get(jobId);
+    if (!job || job.kept.loading) return;
+    const at = markOf(job);
+    job.kept = { ...job.kept, loading: true };
+    const kept = await api.details(jobId).then((found) => ({ found, problem: null }), (problem) => ({ found: job.kept.found, problem }));
+    this.store.mark(jobId, { kept: { ...kept, at, loading: false } });
+    this.changed();
+  }
+
   async submit(request) {
     const answer = await api.submit(request);
     this.poll();
@@ -165,6 +180,26 @@ export class Sync {
 
   retry(jobId) {
     return this.act(jobId, 'retry', api.retry);
+  }
+
+  promote(jobId) {
+    return this.act(jobId, 'promote', api.promote);
+  }
+
+  remove(jobId) {
+    return this.act(jobId, 'remove', api.remove);
+  }
+
+  /** What became of it: `{what, answer}` or `{what, error}`. */
+  async operate(queueName, what, body) {
+    this.store.markQueue(queueName, { busy: what, note: null });
+    this.changed();
+    const note = await api.operate(queueName, what, body).then((answer) => ({ what, answer }), (error) => ({ what, error }));
+    const { paused } = note.answer ?? {};
+    this.store.markQueue(queueName, { busy: null, note, ...(paused === undefined ? {} : { paused }) });
+    this.changed();
+    this.poll();
+    return note;
   }
 
   async act(jobId, name, request) {
@@ -183,6 +218,7 @@ export class Sync {
   accepted(jobId, answer) {
     const running = this.store.jobs.get(jobId)?.running;
     const cancelling = answer?.state === 'cancelling' && running;
-    this.store.mark(jobId, { busy: null, ...(cancelling ? { state: 'cancelling' } : {}) });
+    const kept = { ...this.store.jobs.get(jobId)?.kept, at: null };
+    this.store.mark(jobId, { busy: null, kept, ...(cancelling ? { state: 'cancelling' } : {}) });
   }
 }

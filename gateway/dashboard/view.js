@@ -2,6 +2,7 @@
 
 import { arrange, el, setAttribute, setHidden, setText } from './dom.js';
 import { count, refusal } from './format.js';
+import { QueueBar } from './queuebar.js';
 import { Row } from './row.js';
 
 // A queue shows so many rows until asked for all it has; those at work are always shown.
@@ -64,7 +65,8 @@ export class View {
 
   drawSections({ order, queues }) {
     for (const name of [...this.store.queues.keys()].sort()) {
-      if (!this.sections.has(name)) this.sections.set(name, new Section(name, () => this.unfold(name)));
+      if (!this.sections.has(name)) this.sections.set(name, new Section(name, () => this.unfold(name),
+        (what, body) => this.acts.operate(name, what, body)));
     }
     arrange(this.place, [this.empty, ...[...this.sections.keys()].sort().map((name) => this.sections.get(name).node)]);
     setHidden(this.empty, this.sections.size > 0);
@@ -119,15 +121,17 @@ export class View {
 }
 
 class Section {
-  constructor(name, unfold) {
+  constructor(name, unfold, operate) {
     this.all = false;
     this.counts = el('p', { class: 'counts' });
     this.problem = el('p', { class: 'refused', hidden: true });
+    this.bar = new QueueBar(name, operate);
     this.list = el('ol', { class: 'jobs' });
     this.fold = el('button', { type: 'button', class: 'quiet', hidden: true, onclick: unfold });
     this.rest = el('p', { hidden: true });
     this.node = el('section', { 'class': 'queue', 'data-queue': name, 'aria-label': `Queue ${name}` },
-      el('header', {}, el('h2', {}, name), this.counts), this.problem, this.list,
+      el('header', {}, el('h2', {}, name), this.counts, this.bar.tools),
+      this.problem, this.bar.standing, this.bar.stuck, this.bar.note, this.list,
       el('div', { class: 'foot' }, this.fold, this.rest));
   }
 
@@ -138,6 +142,7 @@ class Section {
 
   update(queue, hidden) {
     this.tally(queue.counts ?? {});
+    this.bar.update(queue);
     setAttribute(this.node, 'data-live', queue.live);
     setHidden(this.problem, queue.problem === null);
     if (queue.problem) setText(this.problem, `Not followed live: ${refusal(queue.problem)}`);

@@ -22,11 +22,12 @@ MOST: Final = 1000
 """Alerts that wait to be delivered. Beyond, new ones are refused, logged and counted: the first tell the cause."""
 LONGEST_TEXT: Final = 2000
 
+# Due to the microsecond, so that of one millisecond the first goes first.
 # Counted on after it was delivered, an alert's repeats would be lost: the next alert of its key carries them.
 _RAISE: Final = """
 local due, body, counts, recent, lost = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000 + time[2] / 1000
 local was = redis.call('HMGET', recent, 'id', 'until', 'count', 'told')
 local pending = was[1] and redis.call('HEXISTS', body, was[1]) == 1
 if was[1] and now < tonumber(was[2]) then
@@ -42,16 +43,16 @@ local count = 1
 if was[1] and not pending then count = 1 + math.max(0, tonumber(was[3]) - tonumber(was[4])) end
 redis.call('HSET', body, ARGV[1], ARGV[2])
 redis.call('HSET', counts, ARGV[1], count)
-redis.call('ZADD', due, string.format('%d', now), ARGV[1])
+redis.call('ZADD', due, string.format('%.3f', now), ARGV[1])
 redis.call('HSET', recent, 'id', ARGV[1], 'until', string.format('%d', now + ARGV[3]), 'count', count, 'told', 0)
 redis.call('PEXPIRE', recent, 12 * ARGV[3])
 return {'fresh', ARGV[1]}
 """
 _DUE: Final = """
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000 + time[2] / 1000
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%d', now), 'LIMIT', 0, ARGV[1])) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.3f', now), 'LIMIT', 0, ARGV[1])) do
   local body = redis.call('HGET', KEYS[2], id)
   if body then
     local count, tries = redis.call('HGET', KEYS[3], id) or '1', redis.call('HGET', KEYS[4], id) or '0'

@@ -71,8 +71,17 @@ async def test_a_delayed_job_is_promoted_and_removed(desk: Desk) -> None:
     assert "not kept" in await desk.type("job", "remove", job_id, code=exits.FAILED)
 
 
+async def test_a_job_is_cancelled(desk: Desk) -> None:
+    job_id = (await desk.site.queues.submit("films", "encode", {})).job_id
+    assert await desk.type("job", "cancel", job_id, "--reason", "too late") == f"{job_id} is cancelled\n"
+    assert "too late" in await desk.type("job", "history", job_id)
+
+
 async def test_system_2_queues_are_listed_paused_drained_retried_and_cleaned(desk: Desk) -> None:
     failed = [await desk.failed() for _ in range(3)]
+    listed = (await desk.type("queue", "jobs", "films", "--limit", "2")).splitlines()
+    assert [line.split()[:4] for line in listed[1:]] == [[each, "encode", "failed", "1"] for each in failed[:0:-1]]
+    assert listed[1].endswith("disk full")
     head, row = (await desk.type("queue", "list")).splitlines()
     assert head.split() == ["QUEUE", "WAITING", "ACTIVE", "DELAYED", "COMPLETED", "FAILED", "HEALTH", "STUCK"]
     assert row.split() == ["films", "0", "0", "0", "0", "3", "ok", "0"]

@@ -1,9 +1,12 @@
-"""Watches over queues on behalf of all workers: health rounds, and alerts made and delivered. One process at a time
-does each; every worker stands ready.
+"""Watches over queues for all: health rounds, and alerts made and delivered. One process at a time does each.
+
+Every worker stands ready; a gateway does where it knows the receiver, and takes its turn only while no worker lives, so
+that somebody tells of the death of the last.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 from redis.asyncio import Redis
@@ -20,7 +23,7 @@ from jobcast.shared.lease import Lease
 from jobcast.shared.operations import Operations
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.settings import Settings
-from jobcast.worker.supervise import supervise, wait_for_event
+from jobcast.shared.supervise import supervise, wait_for_event
 
 ALERTS_EVERY: Final = 1.0
 """Seconds between two looks for something to alert of, or to deliver."""
@@ -29,12 +32,21 @@ LONGEST_HEALTH_LOOK: Final = 10.0
 
 
 class Watchman:
-    """``client`` is BullMQ's, ``commands`` the journal's."""
+    """``client`` is BullMQ's, ``commands`` the journal's. ``may`` is asked before each turn."""
 
-    def __init__(self, settings: Settings, client: Redis, commands: Redis, journal: Journal) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Redis,
+        commands: Redis,
+        journal: Journal,
+        *,
+        may: Callable[[], bool] = lambda: True,
+    ) -> None:
         keys = Keys(settings.key_prefix)
         queues = JobQueues(client, journal, prefix=settings.bullmq_prefix)
         outbox = Outbox(commands, keys)
+        self._may = may
         self._every = min(LONGEST_HEALTH_LOOK, settings.health_every / 4)
         self._sink: Sink = sink_of(settings)
         self._lease = Lease(commands, keys.lease("alerts"), LEASE)
@@ -45,14 +57,22 @@ class Watchman:
 
     async def run(self, over: asyncio.Event) -> None:
         """Until ``over``; then the next process may take its place at once."""
+        held = False
 
         async def alerts() -> None:
-            if not await wait_for_event(over, ALERTS_EVERY) and await self._lease.hold():
+            nonlocal held
+            if await wait_for_event(over, ALERTS_EVERY):
+                return
+            if not self._may():
+                if held:
+                    await self._lease.release()
+                held = False
+            elif held := await self._lease.hold():
                 await self._collector.collect()
                 await self._deliverer.deliver()
 
         async def rounds() -> None:
-            if not await wait_for_event(over, self._every):
+            if not await wait_for_event(over, self._every) and self._may():
                 await self._rounds.look()
 
         try:
