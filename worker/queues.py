@@ -6,6 +6,7 @@ from typing import Final
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.names import check_queue_name
 from jobcast.shared.options import Backoff, Keep
+from jobcast.worker.classify import ErrorRule
 
 MOST_AT_ONCE: Final = 1000
 """Jobs of one queue in one process; each holds a slot, a lock and maybe a thread."""
@@ -26,6 +27,7 @@ class QueueDefinition:
 
     ``attempts`` and ``backoff`` hold for jobs that say nothing of their own; so do ``keep_completed`` and
     ``keep_failed``, how long BullMQ keeps a finished job: without a bound it would be for ever.
+    ``errors``: what the errors of its handlers mean; the first rule that matches decides.
 
     Raises:
         BadSettings: a number out of its range.
@@ -39,6 +41,7 @@ class QueueDefinition:
     keep_completed: Keep = field(default_factory=lambda: Keep(age=DAY, count=1000))
     keep_failed: Keep = field(default_factory=lambda: Keep(age=7 * DAY, count=5000))
     limiter: Limiter | None = None
+    errors: tuple[ErrorRule, ...] = ()
 
     def __post_init__(self) -> None:
         check_queue_name(self.name)

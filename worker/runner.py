@@ -26,6 +26,8 @@ from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob, kept_for
 from jobcast.worker.values import error_text
 
+MOST_POSTPONED: Final = 100
+"""Starts of a job that used up no attempt. Beyond, each uses one: a limit that never resets must not be for ever."""
 LONGEST_TRACE: Final = 4000
 """Characters of a handler's trace in the log; its end says most."""
 
@@ -119,7 +121,8 @@ class Runner:
 
     async def _fail(self, run: Run, outcome: Failed) -> None:
         job = run.job
-        final = outcome.final or not job.may_retry
+        after = outcome.after if job.postponed < MOST_POSTPONED else None
+        final = outcome.final or (after is None and not job.may_retry)
         _log.warning(
             "a job failed",
             job_id=job.id,
@@ -127,6 +130,7 @@ class Runner:
             name=job.name,
             attempt=job.attempt,
             final=final,
+            kind=outcome.kind,
             error=outcome.error,
             trace=outcome.trace[-LONGEST_TRACE:] or None,
         )
@@ -135,12 +139,14 @@ class Runner:
             event = self._failed(run, outcome.error, used=1, final=True)
             await self._tell(run, event, ttl=kept_for(job.keep(completed=False)))
             return
-        delay = job.retry_delay(random.random())  # noqa: S311  spreads retries, guards nothing
+        chance = random.random()  # noqa: S311  spreads retries, guards nothing
+        delay, used = (job.retry_delay(chance), 1) if after is None else (round(after * 1000), 0)
         await surely(job.hold)
         # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
         ttl = delay + DAY_MS if delay else None
-        await self._tell(run, self._failed(run, outcome.error, used=1, final=False, delay=delay), ttl=ttl)
-        await surely(lambda: job.retry(delay, outcome.error, outcome.trace))
+        await self._tell(run, self._failed(run, outcome.error, used=used, final=False, delay=delay), ttl=ttl)
+        again = job.retry if used else job.postpone
+        await surely(lambda: again(delay, outcome.error, outcome.trace))
 
     async def _withdraw(self, run: Run, reason: str) -> None:
         job = run.job

@@ -80,6 +80,11 @@ class TakenJob:
         return self.attempts_made + 1 < self.max_attempts
 
     @property
+    def postponed(self) -> int:
+        """How many of its starts before this one used up no attempt."""
+        return max(0, self.attempt - 1 - self.attempts_made)
+
+    @property
     def queued_at(self) -> int:
         return int(self.raw.timestamp)
 
@@ -161,6 +166,13 @@ class TakenJob:
         else:
             lifo = bool(self.opts.get("lifo"))
             await self._move(lambda: self.backend.retryJob(self.id, lifo, self.token, options), _QUEUED, None)
+
+    async def postpone(self, delay: int, error: str, trace: str) -> None:
+        """Back into the queue after ``delay`` ms; no attempt is used up."""
+        now, options = now_ms(), {"skipAttempt": True, "fieldsToUpdate": self._fields(error, trace)}
+        await self._move(
+            lambda: self.backend.moveToDelayed(self.id, now, delay, self.token, options), _QUEUED, None, used=0
+        )
 
     async def put_back(self) -> None:
         """Back into the queue, at once, as if it had not been taken: no attempt is used up."""
