@@ -16,6 +16,7 @@ import click
 
 import jobcast
 from jobcast.cli import exits, options
+from jobcast.cli.dead_letters import dead_letters
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.names import check_job_name, check_new_job_id
 from jobcast.shared.position import Position
@@ -223,6 +224,9 @@ def tail(  # noqa: PLR0913  one for each option
     if since and len(set(job_ids)) > 1:
         raise click.UsageError("--since goes with one ID or --queue: each job has positions of its own")
     return _follow(options.gateway_url(url), job_ids, queue, since, as_json=as_json, patience=patience)
+
+
+cli.add_command(dead_letters)
 
 
 def _follow(  # noqa: PLR0913  what both commands say of a tail

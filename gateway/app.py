@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobcast.gateway.again import retry_after
 from jobcast.gateway.calls import Calls
+from jobcast.gateway.dead_letter_routes import DeadLetterRoutes
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine import serving
 from jobcast.gateway.engine.house import Door, House
@@ -33,6 +34,7 @@ from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
+from jobcast.shared.dead_letters import DeadLetters
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.journal import Life, RedisJournal
 from jobcast.shared.keys import Keys
@@ -90,6 +92,7 @@ class Gateway:
         calls, limits = Calls(queues), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
         self._routes = Routes(journal, queues, metrics, self.feed)
+        self._dead_letters = DeadLetterRoutes(DeadLetters(queues, journal))
         guard = _guard(settings)
         doors: dict[str, Door] = {
             **dict.fromkeys(PATHS, self._sockets.engine),
@@ -114,6 +117,7 @@ class Gateway:
                 Route("/api/v1/jobs/{job_id}/events", streams.job_events, methods=["GET"]),
                 Route("/api/v1/queues/{queue}/events", streams.queue_events, methods=["GET"]),
                 *self._routes.table(),
+                *self._dead_letters.table(),
                 Route("/", _page, methods=["GET"]),
                 Mount("/dashboard", _Assets(directory=DASHBOARD)),
             ],

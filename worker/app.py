@@ -12,14 +12,18 @@ import uvloop
 from redis.asyncio import Redis
 
 from jobcast.shared import logs
+from jobcast.shared.alerting import Alert, log_alert
+from jobcast.shared.dead_letters import DeadLetters
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.journal.contract import Journal, Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
+from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.worker import reconciler
 from jobcast.worker.consumer import Consumer, Timing
+from jobcast.worker.dead_letters import Burial
 from jobcast.worker.handlers import shipped
 from jobcast.worker.modules import load_modules
 from jobcast.worker.queues import QueueDefinition
@@ -79,6 +83,7 @@ class Service:
         *,
         timing: Timing | None = None,
         reconciling: reconciler.Timing | None = None,
+        alert: Alert = log_alert,
     ) -> None:
         if not registry.queues():
             raise BadSettings("there is nothing to work for: no module declares a handler")
@@ -87,6 +92,7 @@ class Service:
         self._timing = timing
         self._reconciling = reconciling or reconciler.Timing()
         self._repairs = Repairs()
+        self._alert = alert
         self._stop = asyncio.Event()
         self._at_once = asyncio.Event()
 
@@ -109,14 +115,15 @@ class Service:
         life = Life(settings.history, round(settings.life * 1000))
         journal = RedisJournal(commands, Keys(settings.key_prefix), life)
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout)
+        burial = Burial(DeadLetters(JobQueues(client, journal, prefix=settings.bullmq_prefix), journal), self._alert)
+        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout, burial=burial)
         consumers = [
             Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
             for each in definitions
         ]
         self._say_start(definitions)
         try:
-            await self._work(consumers, journal, runner, on_ready)
+            await self._work(consumers, journal, runner, burial, on_ready)
         finally:
             await _close(client, commands)
         _log.info(
@@ -127,7 +134,12 @@ class Service:
         )
 
     async def _work(
-        self, consumers: list[Consumer], journal: Journal, runner: Runner, on_ready: Callable[[], None] | None
+        self,
+        consumers: list[Consumer],
+        journal: Journal,
+        runner: Runner,
+        burial: Burial,
+        on_ready: Callable[[], None] | None,
     ) -> None:
         over = asyncio.Event()
 
@@ -139,7 +151,7 @@ class Service:
             for consumer in consumers:
                 group.create_task(consumer.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
-            looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
+            looks = [group.create_task(self._reconcile(consumer, journal, burial, over)) for consumer in consumers]
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
             for task in (ready, *looks):
@@ -147,9 +159,9 @@ class Service:
             await self._drain(consumers, runner)
             over.set()
 
-    async def _reconcile(self, consumer: Consumer, journal: Journal, over: asyncio.Event) -> None:
+    async def _reconcile(self, consumer: Consumer, journal: Journal, burial: Burial, over: asyncio.Event) -> None:
         queue, timing = consumer.definition.name, self._reconciling
-        looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing)
+        looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing, burial)
 
         async def step() -> None:
             if not await wait_for_event(over, timing.next()):

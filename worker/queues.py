@@ -28,6 +28,7 @@ class QueueDefinition:
     ``attempts`` and ``backoff`` hold for jobs that say nothing of their own; so do ``keep_completed`` and
     ``keep_failed``, how long BullMQ keeps a finished job: without a bound it would be for ever.
     ``errors``: what the errors of its handlers mean; the first rule that matches decides.
+    ``dead_letter``: the queue to which a job that failed for good is written.
 
     Raises:
         BadSettings: a number out of its range.
@@ -42,11 +43,14 @@ class QueueDefinition:
     keep_failed: Keep = field(default_factory=lambda: Keep(age=7 * DAY, count=5000))
     limiter: Limiter | None = None
     errors: tuple[ErrorRule, ...] = ()
+    dead_letter: str | None = None
 
     def __post_init__(self) -> None:
         check_queue_name(self.name)
         for what, value, most in (("concurrency", self.concurrency, MOST_AT_ONCE), ("attempts", self.attempts, 1000)):
             if not 1 <= value <= most:
                 raise BadSettings(f"expected {what} of queue {self.name} from 1 to {most}, got {value}")
+        if self.dead_letter is not None and check_queue_name(self.dead_letter) == self.name:
+            raise BadSettings(f"expected another queue for the dead letters of queue {self.name} than itself")
         if self.limiter is not None and (self.limiter.count < 1 or self.limiter.duration < 1):
             raise BadSettings(f"expected a limiter of queue {self.name} above 0, got {self.limiter}")

@@ -18,6 +18,7 @@ from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
+from jobcast.worker.dead_letters import Burial
 from jobcast.worker.errors import CANCELLED, LockLost
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
@@ -37,12 +38,15 @@ _log = logs.get("runner")
 class Runner:
     """Runs the jobs of all queues of this process. ``timeout`` in seconds, for handlers that have none of their own."""
 
-    def __init__(self, journal: Journal, registry: Registry, *, worker: str, timeout: float) -> None:
+    def __init__(
+        self, journal: Journal, registry: Registry, *, worker: str, timeout: float, burial: Burial | None = None
+    ) -> None:
         self.counts = Counts()
         self._journal = journal
         self._registry = registry
         self._worker = worker
         self._timeout = timeout
+        self._burial = burial
         self._runs: dict[str, Run] = {}
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
@@ -137,6 +141,8 @@ class Runner:
         if final:
             await surely(lambda: job.fail(outcome.error, outcome.trace))
             event = self._failed(run, outcome.error, used=1, final=True)
+            if self._burial is not None:
+                await self._burial.bury(job, outcome.error, at=event.timestamp, attempts=event.attempts)
             await self._tell(run, event, ttl=kept_for(job.keep(completed=False)))
             return
         chance = random.random()  # noqa: S311  spreads retries, guards nothing

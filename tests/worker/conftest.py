@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from jobcast.shared.alerting import Alert, log_alert
 from jobcast.shared.events import Event, decode
 from jobcast.shared.journal import RedisJournal
 from jobcast.shared.options import JobOptions
@@ -48,12 +49,17 @@ class Bench:
 
     @asynccontextmanager
     async def worker(
-        self, *, timing: Timing = QUICK, reconciling: reconciler.Timing | None = None, **settings: Any
+        self,
+        *,
+        timing: Timing = QUICK,
+        reconciling: reconciler.Timing | None = None,
+        alert: Alert = log_alert,
+        **settings: Any,
     ) -> AsyncIterator[Service]:
         """A worker for the registry; at the end of the block it drains."""
         ready = asyncio.Event()
         given = Settings(redis_url=self.url, **{"drain": 5.0, **settings})
-        service = Service(given, self.registry, timing=timing, reconciling=reconciling)
+        service = Service(given, self.registry, timing=timing, reconciling=reconciling, alert=alert)
         task = asyncio.create_task(service.serve(ready.set))
         try:
             await asyncio.wait_for(ready.wait(), 10)
