@@ -34,6 +34,7 @@ from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
+from jobcast.shared.circuit import Circuits
 from jobcast.shared.dead_letters import DeadLetters
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.journal import Life, RedisJournal
@@ -89,9 +90,10 @@ class Gateway:
             self._commands, deliver=hub.deliver, lost=self.clients.lost, found=self.clients.found
         )
         self._positions = PositionCheck(journal, hub, self.feed)
-        calls, limits = Calls(queues), limits_of(settings)
+        circuits = hub.circuits = Circuits(self._commands, keys)
+        calls, limits = Calls(queues, circuits), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
-        self._routes = Routes(journal, queues, metrics, self.feed)
+        self._routes = Routes(journal, queues, metrics, self.feed, circuits)
         self._dead_letters = DeadLetterRoutes(DeadLetters(queues, journal))
         guard = _guard(settings)
         doors: dict[str, Door] = {

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.metrics import Metrics
+from jobcast.shared.circuit import Circuits
 from jobcast.shared.errors import BadRequest, PayloadTooLarge, UnknownJob
 from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.names import check_job_id, check_queue_name
@@ -42,11 +43,12 @@ class JsonResponse(Response):
 class Routes:
     """Everything under ``/api/v1``, and what operators ask."""
 
-    def __init__(self, journal: Journal, queues: JobQueues, metrics: Metrics, feed: Feed) -> None:
+    def __init__(self, journal: Journal, queues: JobQueues, metrics: Metrics, feed: Feed, circuits: Circuits) -> None:
         self._journal = journal
         self._queues = queues
         self._metrics = metrics
         self._feed = feed
+        self._circuits = circuits
         self.stopping = False
 
     def table(self) -> list[Route]:
@@ -194,6 +196,7 @@ class Routes:
             "name": queue,
             "counts": counts,
             "paused": await self._queues.paused(queue),
+            "circuit": await self._circuits.read(queue),
             "health": "ok" if failed < UNHEALTHY_FAILED and waiting < UNHEALTHY_WAITING else "degraded",
         }
 

@@ -22,6 +22,7 @@ from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.worker import reconciler
+from jobcast.worker.breaker import Guard
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.handlers import shipped
@@ -118,7 +119,14 @@ class Service:
         burial = Burial(DeadLetters(JobQueues(client, journal, prefix=settings.bullmq_prefix), journal), self._alert)
         runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout, burial=burial)
         consumers = [
-            Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
+            Consumer(
+                client,
+                each,
+                runner.run,
+                prefix=settings.bullmq_prefix,
+                timing=self._timing,
+                guard=self._guard(commands, each),
+            )
             for each in definitions
         ]
         self._say_start(definitions)
@@ -158,6 +166,13 @@ class Service:
                 task.cancel()
             await self._drain(consumers, runner)
             over.set()
+
+    def _guard(self, commands: Redis, definition: QueueDefinition) -> Guard | None:
+        if definition.breaker is None:
+            return None
+        life = (self._timing or Timing()).lock
+        keys = Keys(self._settings.key_prefix)
+        return Guard(commands, keys, definition.name, definition.breaker, self._alert, life)
 
     async def _reconcile(self, consumer: Consumer, journal: Journal, burial: Burial, over: asyncio.Event) -> None:
         queue, timing = consumer.definition.name, self._reconciling

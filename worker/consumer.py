@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.redis import unavailable
+from jobcast.worker.breaker import Guard, Outcome
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.supervise import supervise, wait_for_event
@@ -28,6 +29,8 @@ SHORTEST_BLOCK: Final = 0.002
 MOST_STALLS: Final = 1
 """How often a job may lose its worker before BullMQ has it fail: one that kills its workers must not go on."""
 SCHEDULE_TRIES: Final = 3
+CIRCUIT_LOOK: Final = 0.5
+"""Seconds between two looks, at most, whether a circuit that is not closed lets a job through."""
 
 Execute = Callable[[TakenJob], Awaitable["asyncio.Future[Any] | None"]]
 """Runs a job to its recorded end; never raises. Gives back what still holds the job's slot, a stuck thread say."""
@@ -48,7 +51,7 @@ class Timing:
 class Consumer:
     """Takes jobs of one queue, at most ``definition.concurrency`` at once, and hands each to ``execute``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what one queue is worked with
         self,
         client: Redis,
         definition: QueueDefinition,
@@ -56,8 +59,10 @@ class Consumer:
         *,
         prefix: str = "bull",
         timing: Timing | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.definition = definition
+        self._guard = guard
         self.ready = asyncio.Event()
         self._timing = timing or Timing()
         self._execute = execute
@@ -142,9 +147,25 @@ class Consumer:
         """A job, or None after having waited for one: for the marker, a delay or the rate limit."""
         if self._drained and not await self._wait_for_marker():
             return None
-        backend, token = self._worker.backend, f"{self._worker.id}:{next(self._tokens)}"
+        token = f"{self._worker.id}:{next(self._tokens)}"
+        if self._guard is None:
+            return await self._take_as(token)
+        entry = await self._guard.enter(token)
+        if not entry.may_take:
+            self._drained = False  # the marker may be used up: what waits must be looked for without one
+            await wait_for_event(self._no_more, min(entry.wait, CIRCUIT_LOOK))
+            return None
+        job = None
+        try:
+            job = await self._take_as(token)
+        finally:
+            if job is None and entry.probe:
+                await self._guard.report(token, "none")
+        return job
+
+    async def _take_as(self, token: str) -> TakenJob | None:
         with unavailable():
-            data, job_id, limited, due = await backend.moveToActive(token, self._worker.opts)
+            data, job_id, limited, due = await self._worker.backend.moveToActive(token, self._worker.opts)
         self._drained = not data
         self._due = int(due or 0)
         if data:
@@ -208,11 +229,23 @@ class Consumer:
         except Exception as error:  # noqa: BLE001  whatever one job does, the next is taken
             _log.exception("a job was left to the stalled check", job_id=job.id, queue=job.queue, error=repr(error))
         finally:
-            del self._active[job.token]
-            if lingering is None or lingering.done():
-                self._slots.release()
-            else:
-                lingering.add_done_callback(lambda _: self._slots.release())
+            try:
+                await self._report(job)
+            finally:
+                del self._active[job.token]
+                if lingering is None or lingering.done():
+                    self._slots.release()
+                else:
+                    lingering.add_done_callback(lambda _: self._slots.release())
+
+    async def _report(self, job: TakenJob) -> None:
+        if self._guard is None:
+            return
+        kind, error = job.verdict or ("", "")
+        breaker = self.definition.breaker
+        counts = breaker is not None and kind not in breaker.not_counted
+        outcome: Outcome = "none" if job.verdict is None or not counts else "failure" if kind else "success"
+        await self._guard.report(job.token, outcome, f"job {job.id}: {error}" if error else "")
 
     async def _advance_schedule(self, job: TakenJob) -> None:
         """Have the scheduler that made this job make its next one. Nobody else does: without it the schedule ends."""
@@ -243,6 +276,8 @@ class Consumer:
             )
         for job_id in lost or ():
             held[job_id].lose()
+        if self._guard is not None:
+            await self._guard.hold()
 
     async def _check_stalled(self) -> None:
         """Give back to the queue what other workers took and no longer hold."""

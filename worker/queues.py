@@ -6,6 +6,7 @@ from typing import Final
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.names import check_queue_name
 from jobcast.shared.options import Backoff, Keep
+from jobcast.worker.breaker import Breaker
 from jobcast.worker.classify import ErrorRule
 
 MOST_AT_ONCE: Final = 1000
@@ -29,6 +30,7 @@ class QueueDefinition:
     ``keep_failed``, how long BullMQ keeps a finished job: without a bound it would be for ever.
     ``errors``: what the errors of its handlers mean; the first rule that matches decides.
     ``dead_letter``: the queue to which a job that failed for good is written.
+    ``breaker``: when to take no job for a while, over all workers.
 
     Raises:
         BadSettings: a number out of its range.
@@ -44,6 +46,7 @@ class QueueDefinition:
     limiter: Limiter | None = None
     errors: tuple[ErrorRule, ...] = ()
     dead_letter: str | None = None
+    breaker: Breaker | None = None
 
     def __post_init__(self) -> None:
         check_queue_name(self.name)

@@ -119,12 +119,14 @@ class Runner:
         except (LockLost, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001  BullMQ refuses for reasons of its own: a failed child, say
-            await self._fail(run, Failed(error_text(error), final=True))
+            await self._fail(run, Failed(error_text(error), final=True, kind="refused"))
         else:
+            run.job.verdict = ("", "")
             await self._tell(run, outcome.event, ttl=kept_for(run.job.keep(completed=True)))
 
     async def _fail(self, run: Run, outcome: Failed) -> None:
         job = run.job
+        job.verdict = (outcome.kind, outcome.error)
         after = outcome.after if job.postponed < MOST_POSTPONED else None
         final = outcome.final or (after is None and not job.may_retry)
         _log.warning(

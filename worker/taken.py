@@ -28,7 +28,8 @@ LONGEST_LIFE_MS: Final = 10 * 365 * 24 * 3600 * 1000
 class TakenJob:
     """One attempt of one job; times in Unix ms. ``attempt`` counts all starts, ``attempts_made`` the failures so far.
 
-    ``lock``: for how many ms its lock is taken.
+    ``lock``: for how many ms its lock is taken. ``verdict``: the kind of failure its attempt ended with, and the error;
+    two empty texts for a success, None while it says nothing.
 
     Every move raises ``LockLost`` when the job is no longer ours and ``Unavailable`` when Redis is away; it may then
     be made again.
@@ -41,6 +42,7 @@ class TakenJob:
     on_lost: Callable[[], None] | None = None
     moving: bool = False
     lock: int = 30_000
+    verdict: tuple[str, str] | None = None
     opts: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ PURE = (
     "shared/snapshot.py",
     "shared/names.py",
     "shared/options.py",
+    "shared/circuit_words.py",
     "shared/errors.py",
     "gateway/known_jobs.py",
     "gateway/queue_watch.py",
