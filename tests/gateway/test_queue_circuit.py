@@ -102,7 +102,7 @@ async def test_a_change_the_feed_lost_is_told_once_it_is_back(house: Served, gua
         await listener.until("queue-circuit")
         # Closed without a word, as if its message had fallen into the loss.
         await client.hset(Keys().queue_circuit(QUEUE), mapping={"state": "closed", "timestamp": 2 * 10**12})
-        await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await client.client_kill_filter(_type="pubsub")
 
         def told() -> list[Any]:
             return [payload["state"] for payload in listener.named("queue-circuit")]

@@ -18,7 +18,6 @@ from jobcast.worker.breaker import Breaker, Guard
 from jobcast.worker.consumer import Timing
 from jobcast.worker.errors import BadData
 from jobcast.worker.queues import QueueDefinition
-from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from tests.worker.conftest import QUICK, Bench
 
@@ -71,7 +70,7 @@ async def test_wished_a_circuit_breaker_isolates_a_queue_after_repeated_failures
     exchange = Dependency(bench, Breaker(failures=3, cooldown=1.5, longest=1.5))
     told: list[tuple[str, str, Mapping[str, Any]]] = []
 
-    def alert(kind: str, key: str, _: str, details: Mapping[str, Any]) -> None:
+    def alert(kind: str, key: str, text: str, details: Mapping[str, Any]) -> None:
         told.append((kind, key, details))
 
     with capture_logs() as logs:
@@ -260,16 +259,14 @@ async def test_an_empty_queue_keeps_no_probe(bench: Bench, circuit: Circuits) ->
         await until_it_is(circuit, "closed")
 
 
-async def test_redis_going_away_is_no_failure_of_the_jobs(
-    bench: Bench, circuit: Circuits, redis_server: RedisServer
-) -> None:
+async def test_redis_going_away_is_no_failure_of_the_jobs(bench: Bench, circuit: Circuits) -> None:
     exchange = Dependency(bench, Breaker(failures=1, cooldown=60.0), concurrency=2)
     exchange.fails, exchange.pause = False, 0.5
     async with bench.worker(timing=QUICK):
         jobs = [await bench.submit() for _ in range(2)]
         await wait_until(lambda: exchange.at_once == 2)
         for _ in range(5):
-            await bench.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await bench.client.client_kill_filter(_type="normal", skipme=True)
             await asyncio.sleep(0.1)
         for job_id in jobs:
             assert (await bench.ended(job_id))[-1].kind == "job-completed"
