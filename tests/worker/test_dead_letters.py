@@ -51,7 +51,7 @@ async def written(letters: DeadLetters, count: int = 1) -> list[Listed]:
 
 async def no_more_come(bench: Bench, letters: DeadLetters, count: int) -> None:
     """Several looks of the reconciler later there are still so many, in BullMQ and in the journal."""
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(0.6)
     assert len(await letters.letters()) == count
     assert len((await bench.journal.jobs("dead-letter")).job_ids) == count
 
@@ -316,7 +316,6 @@ async def test_letters_are_seen_to_over_http_and_by_the_command(bench: Bench, le
         assert await command("replay", "none") == (
             exits.FAILED, "", "jobcast: no letter none in queue dead-letter\n",
         )  # fmt: skip
-        assert (await command("replay"))[0] == exits.USAGE
         assert (await client.get("/api/v1/dead-letters")).json()["letters"] == []
     assert (await bench.kinds(jobs[1]))[-1] == "job-failed"
 
