@@ -16,8 +16,10 @@ import click
 
 import jobcast
 from jobcast.cli import exits, options
+from jobcast.cli.dead_letters import dead_letters
 from jobcast.cli.job_commands import job
 from jobcast.cli.queue_commands import queue
+from jobcast.cli.service import gateway, worker
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.names import check_job_name, check_new_job_id
 from jobcast.shared.position import Position
@@ -50,54 +52,6 @@ def cli() -> None:
     Exit codes: 0 completed, 1 failed, 2 usage, 3 cancelled, 4 unreachable.
     Every setting is also an environment variable, JOBCAST_<NAME>.
     """
-
-
-@cli.command()
-@options.with_host
-@options.with_port
-@options.with_redis
-def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
-    """Serve jobs to browsers and programs: Socket.IO, WebSocket, SSE, HTTP and the dashboard.
-
-    Runs until Ctrl-C or SIGTERM, then lets its clients go. Any number of gateways may share one Redis.
-
-    \b
-    Example:
-      jobcast gateway --port 8081 --redis redis://10.0.0.5:6379/0
-    """
-    chosen = options.chosen_settings(host=host, port=port, redis_url=redis_url)
-    from jobcast.gateway.app import serve  # noqa: PLC0415  it takes a while
-    from jobcast.shared import logs  # noqa: PLC0415
-
-    logs.configure(chosen.log_level, chosen.log_format)
-
-    serve(chosen)
-
-
-@cli.command()
-@options.with_redis
-@options.with_module
-@options.with_no_shipped
-@options.with_processes
-def worker(redis_url: str | None, modules: tuple[str, ...], *, no_shipped: bool, processes: int) -> None:
-    """Run the jobs of the queues whose handlers it knows: the shipped ones and those of your modules.
-
-    Runs until Ctrl-C or SIGTERM, then takes no more jobs and gives the running ones JOBCAST_DRAIN seconds.
-
-    \b
-    Example, with jobs of your own in ./yourjobs.py:
-      jobcast worker --module yourjobs --no-shipped
-    """
-    chosen = options.chosen_settings(redis_url=redis_url)
-    if processes > 1:
-        from jobcast.cli import fleet  # noqa: PLC0415
-
-        sys.exit(fleet.run(processes, fleet.arguments(redis_url, modules, no_shipped=no_shipped), chosen.drain))
-    from jobcast.shared import logs  # noqa: PLC0415
-    from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
-
-    logs.configure(chosen.log_level, chosen.log_format)
-    run(chosen, modules, builtin=not no_shipped)
 
 
 @cli.command()
@@ -232,6 +186,9 @@ def tail(  # noqa: PLR0913  one for each option
     return _follow(options.gateway_url(url), job_ids, queue, since, as_json=as_json, patience=patience)
 
 
+cli.add_command(dead_letters)
+
+
 def _follow(  # noqa: PLR0913  what both commands say of a tail
     url: str,
     job_ids: Sequence[str],
@@ -253,6 +210,8 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
         return exits.INTERRUPTED
 
 
+cli.add_command(gateway)
+cli.add_command(worker)
 cli.add_command(job)
 cli.add_command(queue)
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobcast.gateway.again import retry_after
 from jobcast.gateway.calls import Calls
+from jobcast.gateway.dead_letter_routes import DeadLetterRoutes
 from jobcast.gateway.doors import Clients
 from jobcast.gateway.engine import serving
 from jobcast.gateway.engine.house import Door, House
@@ -34,6 +35,8 @@ from jobcast.gateway.routes import JsonResponse, Routes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
+from jobcast.shared.circuit import Circuits
+from jobcast.shared.dead_letters import DeadLetters
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.health import Health, Thresholds
 from jobcast.shared.heartbeats import Heartbeats
@@ -98,11 +101,13 @@ class Gateway:
         # To log what others would have posted is not to deliver it: only where the receiver is known.
         self._watchman = Watchman(settings, self._bullmq, self._commands, journal, may=self._is_alone)
         self._over = asyncio.Event()
-        calls, limits = Calls(queues), limits_of(settings)
+        circuits = hub.circuits = Circuits(self._commands, keys)
+        calls, limits = Calls(queues, circuits), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
         health = Health(queues, keys, Thresholds.of(settings))
-        self._routes = Routes(journal, queues, health, metrics, self.feed)
+        self._routes = Routes(journal, queues, health, metrics, self.feed, circuits)
         self._operations = OperationRoutes(Operations(queues, journal), health, journal)
+        self._dead_letters = DeadLetterRoutes(DeadLetters(queues, journal))
         guard = _guard(settings)
         doors: dict[str, Door] = {
             **dict.fromkeys(PATHS, self._sockets.engine),
@@ -128,6 +133,7 @@ class Gateway:
                 Route("/api/v1/queues/{queue}/events", streams.queue_events, methods=["GET"]),
                 *self._operations.table(),
                 *self._routes.table(),
+                *self._dead_letters.table(),
                 Route("/", _page, methods=["GET"]),
                 Mount("/dashboard", _Assets(directory=DASHBOARD)),
             ],

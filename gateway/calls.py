@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from jobcast.gateway.client import Client
+from jobcast.shared.circuit import Circuits
 from jobcast.shared.errors import BadRequest, JobcastError, RateLimited
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.position import Position
@@ -22,8 +23,9 @@ class Calls:
     Each door has one call of a client under way at a time, so the answers come in the order it asked.
     """
 
-    def __init__(self, queues: JobQueues) -> None:
+    def __init__(self, queues: JobQueues, circuits: Circuits) -> None:
         self._queues = queues
+        self._circuits = circuits
         self._table: Final[dict[str, Callable[[Client, Any], Awaitable[Answer]]]] = {
             "subscribe-to-job": self._subscribe_to_job,
             "unsubscribe-from-job": self._unsubscribe_from_job,
@@ -77,6 +79,7 @@ class Calls:
         snapshot = {
             "queueName": queue,
             "counts": await self._queues.counts(queue),
+            "circuit": msgspec.to_builtins(await self._circuits.read(queue)),
             "jobs": [plain(each) for each in opened.live],
             "epoch": at.epoch if at else None,
             "seq": at.seq if at else 0,

@@ -11,6 +11,7 @@ from jobcast.gateway.queue_watch import MOST_CHANGES, QueueWatch
 from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Message
 from jobcast.shared import logs
+from jobcast.shared.circuit_words import Circuit
 from jobcast.shared.errors import Unavailable
 from jobcast.shared.journal.contract import Ask, Changes, Reading
 from jobcast.shared.snapshot import Snapshot, build
@@ -27,7 +28,7 @@ log = logs.get("client")
 class CatchUp(Informed):
     """A client's part in it."""
 
-    __slots__ = ("_behind", "_hub", "_reader", "id", "outlet")
+    __slots__ = ("_behind", "_circuits", "_hub", "_reader", "id", "outlet")
 
     def __init__(self, client_id: str, hub: Hub, outlet: Outlet) -> None:
         super().__init__()
@@ -35,6 +36,8 @@ class CatchUp(Informed):
         self.outlet = outlet
         self._hub = hub
         self._behind: dict[Watch | QueueWatch, None] = {}
+        self._circuits: dict[str, int] = {}
+        """When the circuit of each watched queue had changed last, as far as this client was told."""
         self._reader: asyncio.Task[None] | None = None
 
     # What the client does.
@@ -132,6 +135,7 @@ class CatchUp(Informed):
 
     async def _open_queue(self, watch: QueueWatch) -> list[Snapshot]:
         """Tell what was missed since a position, or else the jobs that are live now; answers those in any case."""
+        await self._read_circuit(watch.queue)
         journal, since = self._hub.journal, watch.begin()
         if since is not None:
             changes = await journal.changes(watch.queue, since, MOST_CHANGES)
@@ -148,12 +152,23 @@ class CatchUp(Informed):
     async def _read_queue(self, watch: QueueWatch) -> None:
         """The same for one that was open before, from where it is, or go on with it."""
         if not watch.open:
+            await self._read_circuit(watch.queue)
             changes = await self._hub.journal.changes(watch.queue, watch.begin(), MOST_CHANGES)
             live: list[str] = []
             if changes.job_ids is None:
                 live = (await self._hub.journal.jobs(watch.queue, limit=MOST_INTRODUCED, live=True)).job_ids
             self._begin_anew(watch.plan(changes, live))
         await self._go_on(watch, {})
+
+    async def _read_circuit(self, queue: str) -> None:
+        """A change may be what the feed lost; and to who begins, one that is closed, as nearly all are, is no news."""
+        if self._hub.circuits is not None:
+            circuit = await self._hub.circuits.read(queue)
+            if circuit.state != "closed" or queue in self._circuits:
+                self.tell_circuit(circuit)
+
+    def tell_circuit(self, circuit: Circuit) -> None:
+        raise NotImplementedError
 
     def _begin_anew(self, message: Message | None) -> None:
         if message is not None:

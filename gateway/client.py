@@ -12,9 +12,11 @@ from jobcast.gateway.catchup import CatchUp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.queue_watch import QueueWatch
+from jobcast.gateway.queue_words import told_circuit
 from jobcast.gateway.sinks import JobSink, QueueSink
 from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Dialect, Message
+from jobcast.shared.circuit_words import Circuit
 from jobcast.shared.clock import now_ms
 from jobcast.shared.errors import TooManySubscriptions, Unavailable
 from jobcast.shared.position import Position
@@ -165,6 +167,7 @@ class Client(CatchUp):
         if sink is not None:
             self.abandon(sink.watch)
             self._hub.leave_queue(queue, sink)
+            self._circuits.pop(queue, None)
             self._hub.metrics.watches.dec()
 
     # What the sinks call.
@@ -187,6 +190,17 @@ class Client(CatchUp):
             hub.metrics.sent.inc()
         else:
             self.fall_behind(watch, last)
+
+    def tell_circuit(self, circuit: Circuit) -> None:
+        """The circuit of a queue has changed; what is told already, or older than what is, is not told again."""
+        queue = circuit.queue_name
+        if self.closed or queue not in self.queues or circuit.timestamp <= self._circuits.get(queue, -1):
+            return
+        self._circuits[queue] = circuit.timestamp
+        frame = told_circuit(circuit).encoded(self.dialect)
+        # With what the feed has just brought, if it did: an answer would be written before that, and might block.
+        if not self._hub.cork.offer(self.outlet, frame):
+            self.outlet.push(frame)
 
     def fall_behind(self, watch: Watch | QueueWatch, last: Position | None) -> None:
         """The outlet had no room for what follows ``last``: it is read from the record once there is."""

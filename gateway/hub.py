@@ -9,6 +9,7 @@ from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.readings import Readings
 from jobcast.gateway.subscriber import Batch
 from jobcast.gateway.topic import Sink, Topic
+from jobcast.shared.circuit import Circuits
 from jobcast.shared.errors import Unavailable
 from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.keys import Keys
@@ -30,6 +31,8 @@ class Hub:
         self._linger = linger
         self._topics: dict[bytes, Topic] = {}
         self.feed: Feed | None = None
+        self.circuits: Circuits | None = None
+        """Where the state of a queue's circuit breaker is read; without it only changes are told."""
 
     def __len__(self) -> int:
         return len(self._topics)

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from jobcast.gateway.bulk import read_bulk
 from jobcast.gateway.feed import Feed
 from jobcast.gateway.metrics import Metrics
+from jobcast.shared.circuit import Circuits
 from jobcast.shared.errors import BadRequest, PayloadTooLarge, UnknownJob
 from jobcast.shared.health import Health
 from jobcast.shared.journal.contract import Journal, Reading
@@ -43,12 +44,21 @@ class JsonResponse(Response):
 class Routes:
     """Everything under ``/api/v1``, and what operators ask."""
 
-    def __init__(self, journal: Journal, queues: JobQueues, health: Health, metrics: Metrics, feed: Feed) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  what there is to be asked about; only the wiring calls it
+        self,
+        journal: Journal,
+        queues: JobQueues,
+        health: Health,
+        metrics: Metrics,
+        feed: Feed,
+        circuits: Circuits,
+    ) -> None:
         self._journal = journal
         self._queues = queues
         self._health = health
         self._metrics = metrics
         self._feed = feed
+        self._circuits = circuits
         self.stopping = False
 
     def table(self) -> list[Route]:
@@ -159,10 +169,13 @@ class Routes:
 
     async def list_queues(self, _request: Request) -> Response:
         names = (await self._journal.queues())[:MOST_QUEUES]
-        return JsonResponse({"queues": [await self._health.look(name) for name in names]})
+        return JsonResponse({"queues": [await self._queue_view(name) for name in names]})
 
     async def get_queue(self, request: Request) -> Response:
-        return JsonResponse(await self._health.look(check_queue_name(request.path_params["queue"])))
+        return JsonResponse(await self._queue_view(check_queue_name(request.path_params["queue"])))
+
+    async def _queue_view(self, queue: str) -> dict[str, Any]:
+        return {**msgspec.to_builtins(await self._health.look(queue)), "circuit": await self._circuits.read(queue)}
 
     async def classic_stats(self, request: Request) -> Response:
         queue = check_queue_name(request.path_params["queue"])

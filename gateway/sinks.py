@@ -6,6 +6,7 @@ from jobcast.gateway.outlet import Outlet
 from jobcast.gateway.queue_watch import QueueWatch
 from jobcast.gateway.watch import Watch
 from jobcast.gateway.wire import Dialect, Message
+from jobcast.shared.circuit_words import Circuit
 from jobcast.shared.position import Position
 
 
@@ -20,6 +21,8 @@ class Watcher(Protocol):
     def fall_behind(self, watch: Watch, last: Position | None) -> None: ...
 
     def catch_up(self, watch: Watch | QueueWatch) -> None: ...
+
+    def tell_circuit(self, circuit: Circuit) -> None: ...
 
 
 class JobSink:

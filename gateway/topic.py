@@ -8,7 +8,8 @@ from jobcast.gateway.cork import Cork
 from jobcast.gateway.lane import Lane
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.outlet import Outlet
-from jobcast.gateway.sinks import JobSink
+from jobcast.gateway.queue_words import heard_circuit
+from jobcast.gateway.sinks import JobSink, QueueSink
 from jobcast.gateway.wire import Dialect, Message, parse
 from jobcast.shared import logs
 from jobcast.shared.position import Position
@@ -106,9 +107,19 @@ class Topic:
             message = parse(wire)
             if message is not None and self._is_here(message):
                 messages.append(message)
-            else:
+            elif message is not None or not self._tell_circuit(wire):
                 self._keep_out(message)
         return messages
+
+    def _tell_circuit(self, wire: bytes) -> bool:
+        """Hand on a change of the queue's circuit breaker; False when it is none of this queue's."""
+        circuit = heard_circuit(wire) if self.job_id is None else None
+        if circuit is None or not self.channel.endswith(b"{%b}" % circuit.queue_name.encode()):
+            return False
+        for sink in tuple(self._sinks):
+            if isinstance(sink, QueueSink):
+                sink.client.tell_circuit(circuit)
+        return True
 
     def _is_here(self, message: Message) -> bool:
         return message.queue_position is not None if self.job_id is None else message.job_id == self.job_id

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobcast.worker.context import Context, SyncContext
-    from jobcast.worker.errors import Cancelled, Unrecoverable
+    from jobcast.worker.errors import Cancelled, RetryAfter, Unrecoverable
     from jobcast.worker.outside import Reporter, SyncReporter
     from jobcast.worker.registry import job
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "Context", "Reporter", "SyncContext", "SyncReporter", "Unrecoverable", "job"]
+__all__ = ["Cancelled", "Context", "Reporter", "RetryAfter", "SyncContext", "SyncReporter", "Unrecoverable", "job"]
 
 _HOMES = {
     "Cancelled": "jobcast.worker.errors",
     "Context": "jobcast.worker.context",
     "Reporter": "jobcast.worker.outside",
+    "RetryAfter": "jobcast.worker.errors",
     "SyncContext": "jobcast.worker.context",
     "SyncReporter": "jobcast.worker.outside",
     "Unrecoverable": "jobcast.worker.errors",

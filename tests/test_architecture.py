@@ -86,7 +86,7 @@ def test_an_import_hidden_in_a_function_or_for_types_only_is_told() -> None:
         ("gateway/watch.py", "from collections.abc import Iterator"),
         ("shared/queue.py", "import bullmq"),
         ("shared/queue/producer.py", "import bullmq"),
-        ("worker/consumer.py", "from bullmq import Worker"),
+        ("worker/taker.py", "from bullmq import Worker"),
         ("worker/app.py", "from jobcast.shared import redis"),
         ("cli/up.py", "from jobcast import gateway, worker"),
     ],

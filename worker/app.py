@@ -8,24 +8,29 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import uvloop
 from redis.asyncio import Redis
 
 from jobcast.shared import logs
+from jobcast.shared.dead_letters import DeadLetters
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal.contract import Journal, Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
+from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Timing as Watching
 from jobcast.shared.vigil import Vigil
 from jobcast.shared.watchman import Watchman
 from jobcast.worker import reconciler
+from jobcast.worker.breaker import Guard
 from jobcast.worker.consumer import Consumer, Timing
+from jobcast.worker.dead_letters import Burial
+from jobcast.worker.ending import close, end_what_is_left, finished
 from jobcast.worker.handlers import shipped
 from jobcast.worker.heartbeat import Heart
 from jobcast.worker.modules import load_modules
@@ -39,7 +44,6 @@ CANCEL_CHECK: Final = 1.0
 """Seconds between two looks, for all jobs at once, for requests to cancel."""
 PUT_BACK: Final = 5.0
 """Seconds for what is stopped at the drain's end to be put back and recorded; a handler has ``STOP_WAIT`` of them."""
-LEFT_BEHIND: Final = 1.0
 SAME_ASKING: Final = 0.1
 """Seconds within which two SIGTERM are one: when a parent dies, Linux tells its children for each thread it had."""
 
@@ -73,7 +77,7 @@ def run(
         asyncio.set_event_loop(loop)
         loop.run_until_complete(_with_signals(Service(settings, registry), on_ready))
     finally:
-        _end_what_is_left(loop)
+        end_what_is_left(loop)
         asyncio.set_event_loop(None)
         loop.close()
 
@@ -84,6 +88,7 @@ class _Alive(NamedTuple):
     heart: Heart
     vigil: Vigil
     watchman: Watchman
+    burial: Burial
 
 
 class Service:
@@ -132,9 +137,17 @@ class Service:
         journal = RedisJournal(commands, keys, life)
         vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
         worker = _unique_name()
-        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout)
+        burial = Burial(DeadLetters(JobQueues(client, journal, prefix=settings.bullmq_prefix), journal))
+        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout, burial=burial)
         consumers = [
-            Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
+            Consumer(
+                client,
+                each,
+                runner.run,
+                prefix=settings.bullmq_prefix,
+                timing=self._timing,
+                guard=self._guard(commands, each),
+            )
             for each in definitions
         ]
         for consumer in consumers:
@@ -143,9 +156,9 @@ class Service:
         try:
             watchman = Watchman(settings, client, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman))
+                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman, burial))
         finally:
-            await _close(client, commands)
+            await close(client, commands)
         _log.info(
             "worker ended",
             refused=runner.counts.refused,
@@ -162,7 +175,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil, watchman = alive
+        heart, vigil, watchman, burial = alive
 
         over = asyncio.Event()
 
@@ -181,7 +194,7 @@ class Service:
                 group.create_task(work(consumer))
             group.create_task(vigil.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
-            looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
+            looks = [group.create_task(self._reconcile(consumer, journal, burial, over)) for consumer in consumers]
             group.create_task(watchman.run(over))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
@@ -192,9 +205,15 @@ class Service:
             vigil.stop()
             over.set()
 
-    async def _reconcile(self, consumer: Consumer, journal: Journal, over: asyncio.Event) -> None:
+    def _guard(self, commands: Redis, definition: QueueDefinition) -> Guard | None:
+        if definition.breaker is None:
+            return None
+        keys = Keys(self._settings.key_prefix)
+        return Guard(commands, keys, definition.name, definition.breaker, self._timing.lock)
+
+    async def _reconcile(self, consumer: Consumer, journal: Journal, burial: Burial, over: asyncio.Event) -> None:
         queue, timing = consumer.definition.name, self._reconciling
-        looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing)
+        looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing, burial)
 
         async def step() -> None:
             if not await wait_for_event(over, timing.next()):
@@ -206,9 +225,9 @@ class Service:
         for consumer in consumers:
             consumer.stop_taking()
         _log.info("worker stops", jobs=sum(len(consumer.busy) for consumer in consumers), drain=self._settings.drain)
-        await _finished(consumers, self._at_once, self._settings.drain)
+        await finished(consumers, self._at_once, self._settings.drain)
         runner.shut_down()
-        await _finished(consumers, asyncio.Event(), PUT_BACK)
+        await finished(consumers, asyncio.Event(), PUT_BACK)
         for consumer in consumers:
             if consumer.busy:
                 jobs = sorted(task.get_name() for task in consumer.busy)
@@ -236,28 +255,6 @@ async def _say_ready(consumers: list[Consumer], on_ready: Callable[[], None] | N
         on_ready()
 
 
-async def _finished(consumers: list[Consumer], at_once: asyncio.Event, timeout: float) -> None:
-    """Wait until no job is in hand, the event, or the time."""
-    deadline = asyncio.get_running_loop().time() + timeout
-    hurry = asyncio.create_task(at_once.wait())
-    try:
-        while busy := {task for consumer in consumers for task in consumer.busy}:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or hurry.done():
-                return
-            await asyncio.wait({*busy, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        hurry.cancel()
-
-
-async def _close(*clients: Redis) -> None:
-    for client in clients:
-        try:
-            await asyncio.wait_for(client.aclose(), LEFT_BEHIND)
-        except Exception as error:  # noqa: BLE001  the process ends, whatever its connections say
-            _log.debug("a connection did not close", error=repr(error))
-
-
 async def _with_signals(service: Service, on_ready: Callable[[], None] | None) -> None:
     loop = asyncio.get_running_loop()
     last = -SAME_ASKING
@@ -275,16 +272,3 @@ async def _with_signals(service: Service, on_ready: Callable[[], None] | None) -
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _end_what_is_left(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel the tasks that are left, and wait no longer than a moment: a handler may refuse to be cancelled."""
-    left: set[asyncio.Task[Any]] = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.wait(left, timeout=LEFT_BEHIND))
-    for task in left:
-        if not task.done():
-            _log.error("a handler would not be stopped; it ends with the process", task=task.get_name())
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  said above, in our words

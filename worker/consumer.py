@@ -7,29 +7,22 @@ its event listeners raise. Here the loop is ours: take, run, renew, look for sta
 
 import asyncio
 import functools
-import itertools
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bullmq import Job, Worker
 from redis.asyncio import Redis
 
 from jobcast.shared import logs
-from jobcast.shared.redis import unavailable
-from jobcast.worker import record
+from jobcast.worker.breaker import Guard
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.stalled import give_back
 from jobcast.worker.supervise import supervise, wait_for_event
 from jobcast.worker.taken import TakenJob
+from jobcast.worker.taker import Taker
 
-LONGEST_BLOCK: Final = 10.0
-"""Seconds of one blocking wait, well below the connection's read time-out."""
-SHORTEST_BLOCK: Final = 0.002
 SCHEDULE_TRIES: Final = 3
-
 Execute = Callable[[TakenJob], Awaitable["asyncio.Future[Any] | None"]]
 """Runs a job to its recorded end; never raises. Gives back what still holds the job's slot, a stuck thread say."""
 
@@ -53,7 +46,7 @@ class Timing:
 class Consumer:
     """Takes jobs of one queue, at most ``definition.concurrency`` at once, and hands each to ``execute``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what one queue is worked with
         self,
         client: Redis,
         definition: QueueDefinition,
@@ -61,6 +54,7 @@ class Consumer:
         *,
         prefix: str = "bull",
         timing: Timing | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.definition = definition
         self.may_judge: Callable[[], bool] = lambda: True
@@ -68,9 +62,6 @@ class Consumer:
         self.ready = asyncio.Event()
         self._timing = timing or Timing()
         self._execute = execute
-        self._worker = self._lend(client, prefix)
-        self._read_record = record.reader(Job, self._worker)
-        self._tokens = itertools.count(1)
         self._slots = asyncio.Semaphore(definition.concurrency)
         self._active: set[TakenJob] = set()
         self._passed_on: set[TakenJob] = set()
@@ -78,20 +69,10 @@ class Consumer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_more = asyncio.Event()
         self._over = asyncio.Event()
-        self._drained = False
-        self._due = 0
-
-    def _lend(self, client: Redis, prefix: str) -> Any:
-        limiter = self.definition.limiter
-        options: dict[str, Any] = {
-            "connection": client,
-            "prefix": prefix,
-            "autorun": False,
-            "lockDuration": round(self._timing.lock * 1000),
-        }
-        if limiter is not None:
-            options["limiter"] = {"max": limiter.count, "duration": limiter.duration}
-        return Worker(self.definition.name, None, options)
+        self._guard = guard
+        lock, idle = self._timing.lock, self._timing.idle
+        self._taker = Taker(client, definition, self._no_more, prefix=prefix, lock=lock, idle=idle, guard=guard)
+        self._worker = self._taker.worker
 
     async def run(self) -> None:
         """Work until :meth:`stop_taking` and :meth:`close`; Redis being away is waited out."""
@@ -99,6 +80,8 @@ class Consumer:
         async with asyncio.TaskGroup() as group:
             group.create_task(supervise(f"take {queue}", self._take_one, self._no_more))
             group.create_task(supervise(f"stalled {queue}", self._check_stalled, self._over))
+            if self._guard is not None:
+                group.create_task(supervise(f"probe {queue}", self._hold_probe, self._over))
 
     def stop_taking(self) -> None:
         """Take no further job; those in hand go on and keep their locks."""
@@ -107,7 +90,7 @@ class Consumer:
     @property
     def ends(self) -> Ends:
         """What BullMQ says of this queue's jobs that are over."""
-        return Ends(self._worker.backend, lambda data, job_id: self._read(data, job_id, token=""))
+        return Ends(self._worker.backend, lambda data, job_id: self._taker.read(data, job_id, token=""))
 
     @property
     def queue(self) -> str:
@@ -139,64 +122,28 @@ class Consumer:
         for task in self._tasks:
             task.cancel()
 
-    async def _connect(self) -> None:
-        """Ask for the server's version: until then BullMQ rounds every wait up to whole seconds."""
-        backend = self._worker.backend
-        with unavailable():
-            for connection in (backend.connection, backend.blocking_connection):
-                await connection.getRedisVersion()
-        self.ready.set()
-
     async def _take_one(self) -> None:
         """One round: a free slot, a job, a task for it."""
         if not self.ready.is_set():
-            await self._connect()
+            await self._taker.connect()
+            self.ready.set()
         if self._slots.locked():
-            if not await self._unless_stopped(self._slots.acquire()):
+            if not await self._taker.unless_stopped(self._slots.acquire()):
                 return
         else:
             await self._slots.acquire()
         job = None
         try:
-            job = await self._take()
+            job = await self._taker.take()
         finally:
             if job is None:
                 self._slots.release()
         if job is not None:
             self._start(job)
 
-    async def _take(self) -> TakenJob | None:
-        """A job, or None after having waited for one: for the marker, a delay or the rate limit."""
-        if self._drained and not await self._wait_for_marker():
-            return None
-        backend, token = self._worker.backend, f"{self._worker.id}:{next(self._tokens)}"
-        with unavailable():
-            data, job_id, limited, due = await backend.moveToActive(token, self._worker.opts)
-        self._drained = not data
-        self._due = int(due or 0)
-        if data:
-            return self._read(data, job_id, token)
-        if limited and limited > 0:
-            # Asking again once the limit is over is what keeps its rate; waiting for a marker would starve it.
-            self._drained = False
-            await wait_for_event(self._no_more, limited / 1000)
-        return None
-
-    def _read(self, data: dict[str, str], job_id: str, token: str) -> TakenJob:
-        try:
-            raw = self._read_record(data, job_id)
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            # Dropped here it would stay active without a worker, stall, come back, and so for ever.
-            raw = Job(self._worker, str(data.get("name")), None, {}, job_id)
-            raw.attemptsStarted = _attempts(data.get("ats"))
-            raw.deferredFailure = f"the job's record cannot be read: {error}"
-        job = TakenJob(raw, self._worker.backend, self.definition, token, lock=round(self._timing.lock * 1000))
-        job.wants_next = self._may_take
-        job.on_next = functools.partial(self._pass_on, job)
-        return job
-
-    def _may_take(self) -> bool:
-        return not self._no_more.is_set()
+    async def _hold_probe(self) -> None:
+        if self._guard is not None and not await wait_for_event(self._over, self._timing.renew):
+            await self._guard.hold()
 
     def _pass_on(self, job: TakenJob, data: dict[str, str], job_id: str) -> None:
         """Begin with the job that came with the end of this one, in its slot; what is still to be told of it goes on.
@@ -206,39 +153,15 @@ class Consumer:
         if job in self._passed_on:
             return
         try:
-            brought = self._read(data, job_id, job.token)
+            brought = self._taker.read(data, job_id, job.token)
         except Exception as error:  # noqa: BLE001  the end of this job is to be told, whatever the next one is
             _log.exception("a job was left to the stalled check", job_id=job_id, queue=job.queue, error=repr(error))
             return
         self._passed_on.add(job)
         self._start(brought)
 
-    async def _wait_for_marker(self) -> bool:
-        """Block until BullMQ says that there may be a job, or the next delayed one is due. True: look now."""
-        ahead = (self._due - time.time() * 1000) / 1000
-        block = min(max(ahead, SHORTEST_BLOCK), LONGEST_BLOCK) if self._due else self._timing.idle
-        with unavailable():
-            found = await self._unless_stopped(self._worker.backend.waitForJob(block))
-            if self._no_more.is_set():
-                # The marker may have come with the answer nobody waits for: without it the next worker sleeps on.
-                await self._worker.backend.conn.zadd(self._worker.backend.keys["marker"], {"0": 0})
-                return False
-        self._due = int(float(found[2])) if found else 0
-        return self._due <= time.time() * 1000
-
-    async def _unless_stopped(self, waiting: Awaitable[Any]) -> Any:
-        """The answer, or None once no more jobs are to be taken."""
-        task = asyncio.ensure_future(waiting)
-        stop = asyncio.create_task(self._no_more.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            for each in (task, stop):
-                each.cancel()
-            await asyncio.wait({task, stop})
-
     def _start(self, job: TakenJob) -> None:
+        job.wants_next, job.on_next = self._taker.brings_next, functools.partial(self._pass_on, job)
         task = asyncio.create_task(self._serve(job), name=f"job {job.id}")
         self._active.add(job)
         self._tasks.add(task)
@@ -256,13 +179,19 @@ class Consumer:
         except Exception as error:  # noqa: BLE001  whatever one job does, the next is taken
             _log.exception("a job was left to the stalled check", job_id=job.id, queue=job.queue, error=repr(error))
         finally:
-            self._active.discard(job)
-            if job in self._passed_on:
-                self._passed_on.discard(job)
-            elif lingering is None or lingering.done():
-                self._slots.release()
-            else:
-                lingering.add_done_callback(lambda _: self._slots.release())
+            try:
+                await self._taker.report(job)
+            finally:
+                self._let_go(job, lingering)
+
+    def _let_go(self, job: TakenJob, lingering: "asyncio.Future[Any] | None") -> None:
+        self._active.discard(job)
+        if job in self._passed_on:
+            self._passed_on.discard(job)
+        elif lingering is None or lingering.done():
+            self._slots.release()
+        else:
+            lingering.add_done_callback(lambda _: self._slots.release())
 
     async def _advance_schedule(self, job: TakenJob) -> None:
         """Have the scheduler that made this job make its next one. Nobody else does: without it the schedule ends."""
@@ -294,7 +223,3 @@ class Consumer:
             await wait_for_event(self._over, self._timing.stalled_check)
         else:
             await wait_for_event(self._over, 0.2)
-
-
-def _attempts(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdecimal() else 1

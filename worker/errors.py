@@ -6,9 +6,11 @@ BaseException
 JobcastError
 ├── Unrecoverable  trying again cannot help
 │   └── BadData    the job's data is not what its handler takes
+├── RetryAfter     not now: again in so many seconds
 └── LockLost       the job is no longer ours: another worker has it, or it is gone
 """
 
+import math
 from asyncio import CancelledError
 from typing import Final
 
@@ -39,6 +41,22 @@ class BadData(Unrecoverable):
     """The job's data is not what its handler takes; the sentence says what was expected."""
 
     code = "bad-request"
+
+
+class RetryAfter(JobcastError):
+    """Raise this from a handler that must wait: the job is tried again in so many ``seconds``, a day at most.
+
+    It uses up no attempt, as BullMQ's RateLimitError and DelayedError do not: a limit is not the job's failure, and one
+    that lasts for longer than its attempts would fail every job that comes meanwhile. See ``MOST_POSTPONED``.
+    """
+
+    code = "retry-after"
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"expected RetryAfter with a number of seconds, 0 or more, got {seconds!r}")
+        super().__init__(message or f"again in {seconds:g} s")
+        self.seconds = float(seconds)
 
 
 def cancelled_in(error: BaseException | None) -> Cancelled | None:

@@ -6,6 +6,8 @@ from typing import Final
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.names import check_queue_name
 from jobcast.shared.options import Backoff, Keep
+from jobcast.worker.breaker import Breaker
+from jobcast.worker.classify import ErrorRule
 
 MOST_AT_ONCE: Final = 1000
 """Jobs of one queue in one process; each holds a slot, a lock and maybe a thread."""
@@ -26,6 +28,9 @@ class QueueDefinition:
 
     ``attempts`` and ``backoff`` hold for jobs that say nothing of their own; so do ``keep_completed`` and
     ``keep_failed``, how long BullMQ keeps a finished job: without a bound it would be for ever.
+    ``errors``: what the errors of its handlers mean; the first rule that matches decides.
+    ``dead_letter``: the queue to which a job that failed for good is written.
+    ``breaker``: when to take no job for a while, over all workers.
 
     ``max_stalled_count``: how often a job may lose its worker and be run again; once more and it fails, for one that
     kills its workers must not go on.
@@ -43,6 +48,9 @@ class QueueDefinition:
     keep_failed: Keep = field(default_factory=lambda: Keep(age=7 * DAY, count=5000))
     limiter: Limiter | None = None
     max_stalled_count: int = 1
+    errors: tuple[ErrorRule, ...] = ()
+    dead_letter: str | None = None
+    breaker: Breaker | None = None
 
     def __post_init__(self) -> None:
         check_queue_name(self.name)
@@ -53,5 +61,7 @@ class QueueDefinition:
             raise BadSettings(
                 f"expected max_stalled_count of queue {self.name} from 0 to 1000, got {self.max_stalled_count}"
             )
+        if self.dead_letter is not None and check_queue_name(self.dead_letter) == self.name:
+            raise BadSettings(f"expected another queue for the dead letters of queue {self.name} than itself")
         if self.limiter is not None and (self.limiter.count < 1 or self.limiter.duration < 1):
             raise BadSettings(f"expected a limiter of queue {self.name} above 0, got {self.limiter}")

@@ -26,12 +26,13 @@ from jobcast.shared.journal.contract import Journal, Key, Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
+from jobcast.worker.dead_letters import Burial
 from jobcast.worker.ended import End, Ends, Standing
 from jobcast.worker.errors import CANCELLED
+from jobcast.worker.kept import kept_for
 from jobcast.worker.outside import PROGRAM
 from jobcast.worker.repair import LOST, is_newer, owed, unfinished_retry
 from jobcast.worker.supervise import PATIENCE
-from jobcast.worker.taken import kept_for
 
 LOOK_EVERY: Final = 7.0
 """Seconds, less up to a fifth by chance. The second look repairs: within 15 s of the death both records agree."""
@@ -84,12 +85,21 @@ class _Suspect:
 class Reconciler:
     """Looks after one queue. Holds the jobs that disagree: no more than the journal lists as live (10,000)."""
 
-    def __init__(self, journal: Journal, queue: str, ends: Ends, repairs: Repairs, timing: Timing) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  the parts of a worker that it stands between
+        self,
+        journal: Journal,
+        queue: str,
+        ends: Ends,
+        repairs: Repairs,
+        timing: Timing,
+        burial: Burial | None = None,
+    ) -> None:
         self._journal = journal
         self._queue = queue
         self._ends = ends
         self._repairs = repairs
         self._timing = timing
+        self._burial = burial
         self._suspects: dict[str, _Suspect] = {}
 
     async def look(self) -> None:
@@ -157,8 +167,15 @@ class Reconciler:
         if unfinished_retry(suspect.reading, end):
             await self._send_on(suspect, end)
         else:
+            await self._bury(end)
             await self._tell(suspect, end)
         return True
+
+    async def _bury(self, end: End) -> None:
+        job = end.job
+        if self._burial is None or job is None or end.completed or end.text.startswith(CANCELLED):
+            return
+        await self._burial.bury(job, end.text, at=end.at, attempts=job.attempts_made)
 
     async def _end(self, suspect: _Suspect) -> End | None:
         if suspect.standing != "gone":

@@ -14,8 +14,9 @@ from jobcast.shared.errors import BadRequest, PayloadTooLarge
 from jobcast.shared.events import JobCompleted
 from jobcast.shared.journal.contract import Reading
 from jobcast.worker import announce, execution
+from jobcast.worker.classify import UNKNOWN, classify
 from jobcast.worker.context import Context
-from jobcast.worker.errors import Unrecoverable, cancelled_in
+from jobcast.worker.errors import cancelled_in
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.taken import TakenJob
@@ -41,11 +42,16 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """``final``: another attempt cannot help."""
+    """``final``: another attempt cannot help. ``after``: seconds until one that uses up none.
+
+    ``kind``: what went wrong, in a word (see ``classify``).
+    """
 
     error: str
     trace: str = ""
     final: bool = False
+    kind: str = UNKNOWN
+    after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +143,13 @@ class Run:
         if self.why is not None:
             return self._stopped()
         if self.job.deferred_failure is not None:
-            return Failed(self.job.deferred_failure, final=True)
+            return Failed(self.job.deferred_failure, final=True, kind="deferred")
         if handler is None:
             there = ", ".join(handlers) or "none"
             return Failed(
                 f"UnknownHandler: no handler for job {self.job.name!r} of queue {self.job.queue!r}; there are: {there}",
                 final=True,
+                kind="unknown-handler",
             )
         return None
 
@@ -158,7 +165,9 @@ class Run:
             await _first(running, self._hurry, overtime)
             if not running.done() and not self._hurry.done():
                 reason = f"{self.reporter.stop.reason} and had not stopped {STOP_WAIT + overtime:g} s later"
-                return Failed(f"TimeoutError: {reason}; it is not run a second time beside itself", final=True)
+                return Failed(
+                    f"TimeoutError: {reason}; it is not run a second time beside itself", final=True, kind="timeout"
+                )
         return self._judge(running)
 
     async def _bring_to_end(self, handler: Handler, running: "asyncio.Future[Any]", left: float) -> None:
@@ -197,7 +206,8 @@ class Run:
                 return Failed("the handler ended without a result")
             case _:
                 trace = "".join(traceback.format_exception(error))
-                return Failed(error_text(error), trace, final=isinstance(error, Unrecoverable))
+                ruling = classify(error, self.job.definition.errors, time.time())
+                return Failed(error_text(error), trace, ruling.never, ruling.kind, ruling.after)
 
     def _stopped(self) -> Outcome:
         reason = self.reporter.stop.reason or ""
@@ -205,7 +215,7 @@ class Run:
             case Why.CANCEL:
                 return Withdrawn(reason)
             case Why.TIMEOUT:
-                return Failed(f"TimeoutError: {reason}")
+                return Failed(f"TimeoutError: {reason}", kind="timeout")
             case Why.SHUTDOWN:
                 return Returned()
             case _:
@@ -227,7 +237,7 @@ class Run:
             check_carried(event, result)
             return Completed(event, msgspec.json.decode(msgspec.json.encode(result)))
         except (PayloadTooLarge, BadRequest) as error:
-            return Failed(error_text(error), final=True)
+            return Failed(error_text(error), final=True, kind="bad-result")
 
 
 async def _first(running: "asyncio.Future[Any]", signal: "asyncio.Future[None]", timeout: float) -> None:

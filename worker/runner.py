@@ -18,14 +18,18 @@ from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
+from jobcast.worker.dead_letters import Burial
 from jobcast.worker.errors import CANCELLED, LockLost
+from jobcast.worker.kept import kept_for
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
 from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
 from jobcast.worker.supervise import surely
-from jobcast.worker.taken import TakenJob, kept_for
+from jobcast.worker.taken import TakenJob
 from jobcast.worker.values import error_text
 
+MOST_POSTPONED: Final = 100
+"""Starts of a job that used up no attempt. Beyond, each uses one: a limit that never resets must not be for ever."""
 LONGEST_TRACE: Final = 4000
 """Characters of a handler's trace in the log; its end says most."""
 
@@ -35,12 +39,15 @@ _log = logs.get("runner")
 class Runner:
     """Runs the jobs of all queues of this process. ``timeout`` in seconds, for handlers that have none of their own."""
 
-    def __init__(self, journal: Journal, registry: Registry, *, worker: str, timeout: float) -> None:
+    def __init__(
+        self, journal: Journal, registry: Registry, *, worker: str, timeout: float, burial: Burial | None = None
+    ) -> None:
         self.counts = Counts()
         self._journal = journal
         self._registry = registry
         self._worker = worker
         self._timeout = timeout
+        self._burial = burial
         self._runs: dict[TakenJob, Run] = {}
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
@@ -121,13 +128,16 @@ class Runner:
         except (LockLost, Unavailable):
             raise
         except Exception as error:  # noqa: BLE001  BullMQ refuses for reasons of its own: a failed child, say
-            await self._fail(run, Failed(error_text(error), final=True))
+            await self._fail(run, Failed(error_text(error), final=True, kind="refused"))
         else:
+            run.job.verdict = ("", "")
             await self._tell(run, outcome.event, ttl=kept_for(run.job.keep(completed=True)))
 
     async def _fail(self, run: Run, outcome: Failed) -> None:
         job = run.job
-        final = outcome.final or not job.may_retry
+        job.verdict = (outcome.kind, outcome.error)
+        after = outcome.after if job.postponed < MOST_POSTPONED else None
+        final = outcome.final or (after is None and not job.may_retry)
         _log.warning(
             "a job failed",
             job_id=job.id,
@@ -135,20 +145,25 @@ class Runner:
             name=job.name,
             attempt=job.attempt,
             final=final,
+            kind=outcome.kind,
             error=outcome.error,
             trace=outcome.trace[-LONGEST_TRACE:] or None,
         )
         if final:
             await surely(lambda: job.fail(outcome.error, outcome.trace))
             event = self._failed(run, outcome.error, used=1, final=True)
+            if self._burial is not None:
+                await self._burial.bury(job, outcome.error, at=event.timestamp, attempts=event.attempts)
             await self._tell(run, event, ttl=kept_for(job.keep(completed=False)))
             return
-        delay = job.retry_delay(random.random())  # noqa: S311  spreads retries, guards nothing
+        chance = random.random()  # noqa: S311  spreads retries, guards nothing
+        delay, used = (job.retry_delay(chance), 1) if after is None else (round(after * 1000), 0)
         await surely(job.hold)
         # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
         ttl = delay + DAY_MS if delay else None
-        await self._tell(run, self._failed(run, outcome.error, used=1, final=False, delay=delay), ttl=ttl)
-        await surely(lambda: job.retry(delay, outcome.error, outcome.trace))
+        await self._tell(run, self._failed(run, outcome.error, used=used, final=False, delay=delay), ttl=ttl)
+        again = job.retry if used else job.postpone
+        await surely(lambda: again(delay, outcome.error, outcome.trace))
 
     async def _withdraw(self, run: Run, reason: str) -> None:
         job = run.job

@@ -9,19 +9,12 @@ from jobcast.shared.clock import now_ms
 from jobcast.shared.redis import unavailable
 from jobcast.worker.backoff import Kind, retry_delay
 from jobcast.worker.errors import LockLost
+from jobcast.worker.kept import is_kept
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.values import cut, is_number
+from jobcast.worker.values import cut
 
 MOST_TRACES: Final = 5
 LONGEST_TRACE: Final = 8 * 1024
-FOR_EVER_MS: Final = 30 * 24 * 3600 * 1000
-"""What stands for "as long as BullMQ keeps the job" where BullMQ is to keep it for ever (``removeOnComplete: false``).
-
-Its price: Redis evicts nothing here, and a record is a few KiB, with a full history up to some 100 KiB and more. At a
-million jobs a month that is gigabytes; who keeps jobs for ever pays for them in BullMQ as well, and there for good.
-"""
-LONGEST_LIFE_MS: Final = 10 * 365 * 24 * 3600 * 1000
-"""An age that was told is honoured up to here; what is longer is a slip, and past some number Redis refuses it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +23,8 @@ class TakenJob:
 
     ``lock``: for how many ms its lock is taken. ``on_next`` is called with the record and the id of the job that takes
     this one's place, under the same token, where its completion was asked to bring one (``wants_next``).
+    ``verdict``: the kind of failure its attempt ended with, and the error; two empty texts for a success, None while it
+    says nothing.
 
     Every move raises ``LockLost`` when the job is no longer ours and ``Unavailable`` when Redis is away; it may then
     be made again.
@@ -44,6 +39,7 @@ class TakenJob:
     lock: int = 30_000
     wants_next: Callable[[], bool] = lambda: False
     on_next: Callable[[dict[str, str], str], None] | None = None
+    verdict: tuple[str, str] | None = None
     opts: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +77,11 @@ class TakenJob:
     def may_retry(self) -> bool:
         """Whether another attempt follows if this one fails."""
         return self.attempts_made + 1 < self.max_attempts
+
+    @property
+    def postponed(self) -> int:
+        """How many of its starts before this one used up no attempt."""
+        return max(0, self.attempt - 1 - self.attempts_made)
 
     @property
     def queued_at(self) -> int:
@@ -185,6 +186,13 @@ class TakenJob:
             lifo = bool(self.opts.get("lifo"))
             await self._move(lambda: self.backend.retryJob(self.id, lifo, self.token, options), _QUEUED, None)
 
+    async def postpone(self, delay: int, error: str, trace: str) -> None:
+        """Back into the queue after ``delay`` ms; no attempt is used up."""
+        now, options = now_ms(), {"skipAttempt": True, "fieldsToUpdate": self._fields(error, trace)}
+        await self._move(
+            lambda: self.backend.moveToDelayed(self.id, now, delay, self.token, options), _QUEUED, None, used=0
+        )
+
     async def put_back(self) -> None:
         """Back into the queue, at once, as if it had not been taken: no attempt is used up."""
         now = now_ms()
@@ -265,26 +273,6 @@ redis.call('SET', KEYS[1] .. ':lock', ARGV[2], 'PX', ARGV[3])
 return 1
 """
 _QUEUED: Final = frozenset({"delayed", "waiting", "wait", "prioritized"})
-
-
-def is_kept(keep: Any) -> bool:
-    """Whether BullMQ keeps a job that was finished with this ``keep`` at all; None is no finish and keeps it."""
-    if isinstance(keep, dict):
-        return keep.get("count") != 0
-    return keep is False or keep is None or (keep is not True and keep != 0)
-
-
-def kept_for(keep: Any) -> int | None:
-    """Milliseconds the journal must remember a finished job, given how BullMQ keeps it; None for the usual life.
-
-    A count names no time, and a busy queue is through it soon: such a job is remembered for the usual life.
-    """
-    if not is_kept(keep):
-        return None
-    age, count = (keep.get("age"), keep.get("count")) if isinstance(keep, dict) else (None, keep)
-    if is_number(age):
-        return round(min(max(age, 0) * 1000, LONGEST_LIFE_MS))
-    return None if is_number(count) and count >= 0 else FOR_EVER_MS
 
 
 def _whole(value: Any) -> int:

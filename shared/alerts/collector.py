@@ -1,4 +1,4 @@
-"""Makes alerts of the jobs that failed for good or stalled.
+"""Makes alerts of the jobs that failed for good or stalled, and of circuits that opened.
 
 The journal's own step lists such a job as it records the event, so that an alert is owed exactly when the event stands,
 whoever told it: a worker, the reconciler that speaks for a dead one, or a program that reports by itself. Here the list
@@ -12,8 +12,9 @@ from typing import Any, Final, cast
 from redis.asyncio import Redis
 
 from jobcast.shared import logs
-from jobcast.shared.alerts.alert import JOB_FAILURE, QUEUE_STALL
+from jobcast.shared.alerts.alert import CIRCUIT_OPEN, JOB_FAILURE, QUEUE_STALL
 from jobcast.shared.alerts.outbox import Outbox
+from jobcast.shared.circuit import Circuits
 from jobcast.shared.details import JobDetails
 from jobcast.shared.errors import Unavailable
 from jobcast.shared.keys import Keys
@@ -36,6 +37,7 @@ class Collector:
         self._client = client
         self._list = keys.troubles()
         self._operations = operations
+        self._circuits = Circuits(client, keys)
         self._outbox = outbox
 
     async def collect(self) -> int:
@@ -48,7 +50,10 @@ class Collector:
         seen: list[bytes] = []
         for entry in found:
             event, queue, attempt, job_id = entry.decode().split(" ", 3)
-            if event != JOB_FAILED:
+            if event == CIRCUIT_OPEN:
+                if await self._raise_circuit(queue):
+                    seen.append(entry)
+            elif event != JOB_FAILED:
                 stalled.setdefault(queue, []).append((entry, job_id))
             elif await self._raise_failure(queue, job_id, int(attempt)):
                 seen.append(entry)
@@ -79,6 +84,17 @@ class Collector:
             queue=queue,
             text=f"job {job_id} ({name or '?'}) of queue {queue} failed for good: {reason or 'no reason is known'}",
             details={"jobId": job_id, "name": name, "attempt": attempt, **_how(known)},
+        )
+        return raised is not None
+
+    async def _raise_circuit(self, queue: str) -> bool:
+        circuit = await self._circuits.read(queue)
+        raised = await self._outbox.raise_alert(
+            CIRCUIT_OPEN,
+            queue,
+            queue=queue,
+            text=f"no job of queue {queue} is taken: {circuit.reason or 'its last ones failed in a row'}",
+            details={"state": circuit.state, "until": circuit.until, "reason": circuit.reason},
         )
         return raised is not None
 

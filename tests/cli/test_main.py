@@ -46,6 +46,9 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         (["up", "--redis", "redis://127.0.0.1:1", "--data", "x"], "--data is for a Redis of its own"),
         (["up", "--module", ""], "expected a module's name"),
         (["worker", "--module", ".mine"], "expected a module's name"),
+        (["dead-letters", "replay"], "either ids of letters or --all"),
+        (["dead-letters", "replay", "dl_1", "--all"], "either ids of letters or --all"),
+        (["dead-letters", "list", "--limit", "0"], "0 is not in the range"),
         (["nothing"], "No such command"),
     ],
 )

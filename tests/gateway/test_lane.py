@@ -13,6 +13,7 @@ from jobcast.gateway.sinks import JobSink
 from jobcast.gateway.topic import Topic
 from jobcast.gateway.watch import Watch
 from jobcast.gateway.wire import Dialect, Message, parse
+from jobcast.shared.circuit_words import Circuit
 from jobcast.shared.position import Position
 from tests.gateway.support import Plain
 
@@ -75,6 +76,8 @@ class Watcher:
     def fall_behind(self, watch: Watch | QueueWatch, last: Position | None) -> None:
         watch.lag(last)
         self.behind.append(last)
+
+    def tell_circuit(self, circuit: Circuit) -> None: ...
 
     def catch_up(self, watch: Watch | QueueWatch) -> None: ...
 

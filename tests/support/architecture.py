@@ -20,6 +20,7 @@ PURE = (
     "shared/silence.py",
     "shared/names.py",
     "shared/options.py",
+    "shared/circuit_words.py",
     "shared/errors.py",
     "gateway/held.py",
     "gateway/known_jobs.py",
@@ -105,7 +106,7 @@ BANS = (
         ("*",),
         ("bullmq",),
         "bullmq's defects are contained in its two adapters",
-        but=("shared/queue*", "worker/consumer*"),
+        but=("shared/queue*", "worker/taker*"),
     ),
     Ban(
         ("*",),

@@ -278,7 +278,7 @@ async def test_an_idle_worker_stops_at_once_whatever_it_is_doing(bench: Bench) -
     for steps in [*range(12)] * 4:
         consumer = Consumer(bench.client, QueueDefinition("work"), nothing, timing=Timing(idle=9.0))
         running = asyncio.create_task(consumer.run())
-        while not consumer._drained:  # noqa: ASYNC110  no job: in the next steps it asks to be woken
+        while not consumer._taker._drained:  # noqa: ASYNC110  no job: in the next steps it asks to be woken
             await asyncio.sleep(0)
         for _ in range(steps):
             await asyncio.sleep(0)
