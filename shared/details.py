@@ -12,6 +12,14 @@ from jobcast.shared.snapshot import Snapshot, build
 
 MOST_LOGS: Final = 100
 LONGEST_ODD: Final = 2000
+_LISTED: Final = (
+    "name", "timestamp", "processedOn", "finishedOn", "delay", "priority", "ats", "atm", "attemptsMade", "failedReason",
+    "opts",
+)  # fmt: skip
+
+
+class _Options(msgspec.Struct):
+    attempts: int = 1
 
 
 class JobDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -47,13 +55,11 @@ class JobDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     events: list[Any] = []
 
 
-async def read_details(
-    handle: Any, job: Any, reading: Reading, events: Sequence[bytes], *, state: str | None = None
-) -> JobDetails:
-    """Of a job that BullMQ keeps. With ``state``, as in a list: without its logs."""
+async def read_details(handle: Any, job: Any, reading: Reading, events: Sequence[bytes]) -> JobDetails:
+    """Of a job that BullMQ keeps."""
     known = _snapshot(job.id, handle.name, reading)
-    held = state or str(await handle.getJobState(job.id))
-    logs = [] if state else (await handle.getJobLogs(job.id, -MOST_LOGS, -1))["logs"]
+    held = str(await handle.getJobState(job.id))
+    logs = (await handle.getJobLogs(job.id, -MOST_LOGS, -1))["logs"]
     return JobDetails(
         id=job.id,
         name=job.name,
@@ -79,6 +85,39 @@ async def read_details(
         finished_on=job.finishedOn or None,
         logs=plain(logs),
         events=_read(events),
+    )
+
+
+async def read_records(handle: Any, job_ids: Sequence[str]) -> list[dict[str, str]]:
+    """What a list shows of jobs, each in its place: not their data and results, of which a page could be 200 MB."""
+    async with handle.client.pipeline(transaction=False) as pipe:
+        for job_id in job_ids:
+            pipe.hmget(handle.toKey(job_id), *_LISTED)
+        found = await pipe.execute()
+    return [{name: value for name, value in zip(_LISTED, values, strict=True) if value} for values in found]
+
+
+def read_listed(job_id: str, queue: str, state: str, record: dict[str, str], reading: Reading) -> JobDetails:
+    """Of a job in a list. What was spoilt by hand is left out: it must not keep the others from being seen."""
+    known = _snapshot(job_id, queue, reading)
+    return JobDetails(
+        id=job_id,
+        name=record.get("name"),
+        queue=queue,
+        state=known.state if known is not None else state,
+        bullmq_state=state,
+        kept=True,
+        progress=known.progress if known is not None else None,
+        attempts_made=_number(record.get("atm") or record.get("attemptsMade")),
+        attempts_started=_number(record.get("ats")),
+        max_attempts=_attempts(record.get("opts", "{}")),
+        failed_reason=record["failedReason"][:LONGEST_ODD] if "failedReason" in record else None,
+        delay=_number(record.get("delay")),
+        priority=_number(record.get("priority")),
+        worker=known.worker if known is not None else None,
+        timestamp=_number(record.get("timestamp")) or None,
+        processed_on=_number(record.get("processedOn")) or None,
+        finished_on=_number(record.get("finishedOn")) or None,
     )
 
 
@@ -111,6 +150,17 @@ def _snapshot(job_id: str, queue: str, reading: Reading) -> Snapshot | None:
     if reading.position is None or reading.fields["queue"].decode() != queue:
         return None
     return build(job_id, reading)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 16 else 0
+
+
+def _attempts(opts: str) -> int | None:
+    try:
+        return max(1, msgspec.json.decode(opts, type=_Options).attempts)
+    except msgspec.DecodeError:
+        return None
 
 
 def _read(events: Sequence[bytes]) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from jobcast.shared.clock import now_ms
-from jobcast.shared.details import JobDetails, read_details, read_unkept
+from jobcast.shared.details import JobDetails, read_details, read_listed, read_records, read_unkept
 from jobcast.shared.errors import BadRequest, NotPossible, UnknownJob
 from jobcast.shared.family import Relative, descendants, is_at_work
 from jobcast.shared.journal.contract import Journal, Reading
@@ -129,7 +129,10 @@ class Operations:
     # A queue.
 
     async def jobs(self, queue: str, state: str, *, start: int = 0, limit: int = 50) -> list[JobDetails]:
-        """BullMQ's jobs in one of ``STATES``, without their history: finished ones last first, others next first."""
+        """BullMQ's jobs in one of ``STATES``: finished ones last first, others next first.
+
+        Without their data, results, stacks and history: see :meth:`details`.
+        """
         check_queue_name(queue)
         if state not in STATES:
             raise BadRequest(f"expected state as one of {', '.join(STATES)}; got {state[:40]!r}")
@@ -137,11 +140,13 @@ class Operations:
             raise BadRequest(f"expected start from 0 and limit from 1 to {PAGE}, got {start} and {limit}")
         with unavailable():
             handle = await self._queues.handle(queue)
-            found = await handle.getJobs([state], start, start + limit - 1, state not in KEPT)
-        readings = await self._journal.read_many([job.id for job in found])
+            ids = await handle.backend.getRanges([state], start, start + limit - 1, state not in KEPT)
+            records = await read_records(handle, ids)
+        readings = await self._journal.read_many(ids)
         return [
-            await read_details(handle, job, reading, [], state=state)
-            for job, reading in zip(found, readings, strict=True)
+            read_listed(job_id, queue, state, record, reading)
+            for job_id, record, reading in zip(ids, records, readings, strict=True)
+            if record
         ]
 
     async def retry_failed(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from jobcast.shared.redis import unavailable
+from jobcast.worker.errors import CANCELLED
 from jobcast.worker.taken import TakenJob
 
 STREAM_PAGE: Final = 1000
@@ -12,6 +13,7 @@ STREAM_PAGES: Final = 11
 """BullMQ keeps about 10,000 events of a queue."""
 
 _ENDED: Final = frozenset({"completed", "failed"})
+_WAITING: Final = frozenset({"wait", "paused", "prioritized", "delayed", "waiting-children"})
 _WENT_ON: Final = frozenset({"added", "waiting", "delayed", "active", "waiting-children", "stalled", "removed"})
 
 Standing = Literal["completed", "failed", "gone"]
@@ -21,13 +23,14 @@ Standing = Literal["completed", "failed", "gone"]
 class End:
     """How a job ended, ``at`` in Unix ms. ``text``: its result as JSON, or why it failed.
 
-    ``job``: BullMQ's record of it, None where that is gone.
+    ``job``: BullMQ's record of it, None where that is gone. ``removed``: it was taken out while it waited.
     """
 
     completed: bool
     text: str
     at: int
     job: TakenJob | None = None
+    removed: bool = False
 
 
 class Ends:
@@ -74,7 +77,8 @@ class Ends:
     async def told(self, job_ids: Collection[str]) -> dict[str, End]:
         """The ends of jobs that were not kept, as far as BullMQ's stream of events still tells them.
 
-        A job's last move decides: one that was removed by hand has no end, nor has one that only began.
+        A job's last move decides: one that was removed while it waited was cancelled, by Bull Board say; one that was
+        removed later, or only began, has no end.
         """
         left, found, last = set(job_ids), {}, "+"
         for _ in range(STREAM_PAGES):
@@ -86,7 +90,7 @@ class Ends:
                 job_id, event = fields.get("jobId", ""), fields.get("event")
                 if job_id in left and event in _ENDED | _WENT_ON:
                     left.discard(job_id)
-                    if event in _ENDED:
+                    if event in _ENDED or (event == "removed" and fields.get("prev") in _WAITING):
                         found[job_id] = _told(entry_id, fields)
             if len(page) < STREAM_PAGE:
                 break
@@ -95,6 +99,9 @@ class Ends:
 
 
 def _told(entry_id: str, fields: dict[str, str]) -> End:
+    at = int(entry_id.partition("-")[0])
+    if fields["event"] == "removed":
+        return End(False, f"{CANCELLED}removed from its queue", at, removed=True)
     completed = fields["event"] == "completed"
     text = fields.get("returnvalue" if completed else "failedReason") or ""
-    return End(completed, text, int(entry_id.partition("-")[0]))
+    return End(completed, text, at)

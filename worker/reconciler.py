@@ -1,9 +1,9 @@
 """Compares BullMQ with the journal and makes good what a worker that died could not tell: see ``runner``.
 
 BullMQ is the truth of whether a job is over. A job that is over there and not in the journal is told of as over, by
-BullMQ's own words; one that is gone there, by the last that BullMQ's stream says of it, else as failed, for nobody
-will ever run it. Nothing is done at first sight: what disagrees must stand unchanged for a while, since every end is
-on its way for a moment.
+BullMQ's own words; one that is gone there, by the last that BullMQ's stream says of it, as cancelled where it was
+removed while it waited, else as failed, for nobody will ever run it. Nothing is done at first sight: what disagrees
+must stand unchanged for a while, since every end is on its way for a moment.
 
 Every worker looks after its own queues, without a lock: one repair told by two has one idempotency key and is one
 event, and a lock would only add its holder's death to what must be waited out. A look costs Redis three short
@@ -15,7 +15,7 @@ kind of worker runs: nobody told that it began, and it shows as waiting until it
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -164,6 +164,8 @@ class Reconciler:
         end = told or await self._end(suspect)
         if end is None:
             return False
+        if end.removed and (asked := suspect.reading.fields.get("cancel")) is not None:
+            end = replace(end, text=CANCELLED + asked.decode())
         if unfinished_retry(suspect.reading, end):
             await self._send_on(suspect, end)
         else:

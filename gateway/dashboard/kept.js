@@ -17,7 +17,7 @@ export class Kept {
     this.tools = el('div', { 'class': 'tools', 'role': 'group', 'aria-label': `Operate job ${jobId}` }, this.promote, this.remove);
     this.note = el('p', { class: 'standing', hidden: true });
     this.parts = ['Data', 'Options', 'Stack'].map((title) => fold(title, el('pre', { 'dir': 'auto', 'tabindex': '0', 'aria-label': title })));
-    this.history = fold('History', el('div', { 'class': 'lines', 'tabindex': '0', 'aria-label': 'History' }));
+    this.history = fold('History', el('div', { 'class': 'events', 'tabindex': '0', 'aria-label': 'History' }));
     // Fetched anew: progress adds to it all the time.
     this.history.node.addEventListener('toggle', () => this.history.node.open && acts.kept(jobId));
     this.node = el('section', { class: 'kept' }, this.tools, this.note, ...this.parts.map(({ node }) => node), this.history.node);

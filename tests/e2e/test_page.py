@@ -81,6 +81,8 @@ async def test_what_jobs_say_stays_text(stack: Stack, browser: Browser) -> None:
     row = page.locator("[data-job=hostile]")
     await row.locator(".more").click()
     await expect(page.locator("[data-job=hostile] .lines")).to_contain_text("<img src=x onerror=alert(1)>")
+    await row.get_by_text("History", exact=True).click()
+    await expect(row.get_by_label("History")).to_contain_text("worker <img src=x onerror=alert(1)>")
     assert await page.locator("[data-job=hostile] img").count() == 0
     assert complaints == []
 

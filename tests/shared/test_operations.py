@@ -87,6 +87,14 @@ async def test_jobs_are_listed_by_bullmqs_states_a_page_at_a_time(site: Site, op
     waiting = [await submit(site) for _ in range(3)]
     assert [each.id for each in await operations.jobs("films", "failed")] == failed[::-1]
     assert [each.id for each in await operations.jobs("films", "waiting", start=1, limit=1)] == waiting[1:2]
+    (found,) = await operations.jobs("films", "waiting", limit=1)
+    assert (found.name, found.state, found.max_attempts, found.data) == ("encode", "waiting", 1, None)
+    assert found.timestamp == (await site.kept(waiting[0])).timestamp
+    (found,) = await operations.jobs("films", "failed", limit=1)
+    assert (found.failed_reason, found.attempts_made, found.attempts_started) == ("disk full", 1, 1)
+    site.behind.hset(f"bull:films:{failed[2]}", mapping={"opts": "no json", "atm": "many"})
+    site.behind.zadd("bull:films:failed", {"ghost": 1})
+    assert [each.id for each in await operations.jobs("films", "failed")] == failed[::-1]
     for state, start, limit in (("gone", 0, 1), ("failed", -1, 1), ("failed", 0, 0), ("failed", 0, 1000)):
         with pytest.raises(BadRequest):
             await operations.jobs("films", state, start=start, limit=limit)

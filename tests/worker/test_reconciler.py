@@ -123,7 +123,7 @@ async def test_a_job_that_was_removed_is_told_of_as_over_but_not_soon(bench: Ben
     job_id = await bench.submit()
     if asked:
         assert await bench.journal.request_cancel(job_id, "enough")
-    await bench.queues._remove_waiting("work", job_id)
+    await bench.client.delete(f"bull:work:{job_id}", "bull:work:wait", "bull:work:events")  # and nothing tells of it
     async with _reconciler(bench, Timing(grace=0.0, gone_after=0.3)) as (reconciler, repairs):
         await reconciler.look()
         await reconciler.look()
@@ -134,6 +134,19 @@ async def test_a_job_that_was_removed_is_told_of_as_over_but_not_soon(bench: Ben
     assert isinstance(last, JobCancelled | JobFailed)
     assert (last.reason if isinstance(last, JobCancelled) else last.error) == ("enough" if asked else LOST)
     assert repairs == Repairs(told=1)
+
+
+@pytest.mark.parametrize("opts", [{}, {"delay": 60_000}, {"priority": 1}], ids=["waits", "delayed", "with priority"])
+async def test_a_job_removed_while_it_waited_is_told_of_as_cancelled(bench: Bench, opts: dict[str, Any]) -> None:
+    jobs = [await bench.submit(**opts) for _ in range(2)]
+    assert await bench.journal.request_cancel(jobs[1], "enough")
+    for job_id in jobs:
+        await (await bench.queues.handle("work")).remove(job_id)
+    async with _reconciler(bench, Timing(grace=0.0)) as (reconciler, repairs):
+        await reconciler.look()
+    last = [(await bench.events(job_id))[-1] for job_id in jobs]
+    assert [isinstance(each, JobCancelled) and each.reason for each in last] == ["removed from its queue", "enough"]
+    assert repairs == Repairs(told=2)
 
 
 async def test_what_disagrees_for_a_moment_is_left_alone(bench: Bench) -> None:
