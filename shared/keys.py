@@ -51,6 +51,10 @@ class Keys:
         """Sorted set: those of them that are not over, which a thousand finished ones must not hide."""
         return f"{self.prefix}:queue:{{{queue}}}:live"
 
+    def schedule_lock(self, queue: str, schedule_id: str) -> str:
+        """String: somebody is changing this schedule; it lives for seconds."""
+        return f"{self.prefix}:queue:{{{queue}}}:schedule:{schedule_id}:lock"
+
     def queues(self) -> str:
         """Sorted set: the queues that ever had an event, by the time of the last one (Unix ms)."""
         return f"{self.prefix}:queues"

@@ -19,11 +19,14 @@ from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal.contract import Journal, Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
+from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
+from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Timing as Watching
 from jobcast.shared.vigil import Vigil
-from jobcast.worker import reconciler
+from jobcast.worker import calendar, reconciler
+from jobcast.worker.calendar import Calendar
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.handlers import shipped
 from jobcast.worker.heartbeat import Heart
@@ -76,10 +79,11 @@ def run(
 
 
 class _Alive(NamedTuple):
-    """How others hear of this worker, and it of them."""
+    """How others hear of this worker, it of them, and what it does unasked."""
 
     heart: Heart
     vigil: Vigil
+    timetable: Calendar
 
 
 class Service:
@@ -93,6 +97,7 @@ class Service:
         timing: Timing | None = None,
         reconciling: reconciler.Timing | None = None,
         watching: Watching | None = None,
+        mending: float = calendar.MEND_EVERY,
     ) -> None:
         if not registry.queues():
             raise BadSettings("there is nothing to work for: no module declares a handler")
@@ -102,6 +107,7 @@ class Service:
         # A lock that was renewed cannot run out between two looks that are so near each other.
         self._watching = watching or Watching(gap=self._timing.lock / 2)
         self._reconciling = reconciling or reconciler.Timing()
+        self._mending = mending
         self._repairs = Repairs()
         self._stop = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -128,16 +134,18 @@ class Service:
         vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
         worker = _unique_name()
         runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout)
+        schedules = Schedules(JobQueues(client, journal, prefix=settings.bullmq_prefix), keys)
         consumers = [
-            Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
+            Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing, schedules=schedules)
             for each in definitions
         ]
+        timetable = Calendar(schedules, self._registry.schedules(), queues, every=self._mending)
         for consumer in consumers:
             consumer.may_judge = lambda: vigil.is_calm
         self._say_start(definitions)
         try:
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil))
+                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, timetable))
         finally:
             await _close(client, commands)
         _log.info(
@@ -156,8 +164,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil = alive
-
+        heart, vigil, timetable = alive
         over = asyncio.Event()
 
         async def look_for_cancels() -> None:
@@ -176,6 +183,7 @@ class Service:
             group.create_task(vigil.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
             looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
+            looks.append(group.create_task(timetable.keep()))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
             for task in (ready, *looks):

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from jobcast.shared import logs
 from jobcast.shared.clock import now_ms
 from jobcast.shared.redis import unavailable
+from jobcast.shared.schedules import Schedules
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.supervise import supervise, wait_for_event
@@ -26,7 +27,6 @@ from jobcast.worker.taken import TakenJob
 LONGEST_BLOCK: Final = 10.0
 """Seconds of one blocking wait, well below the connection's read time-out."""
 SHORTEST_BLOCK: Final = 0.002
-SCHEDULE_TRIES: Final = 3
 
 Execute = Callable[[TakenJob], Awaitable["asyncio.Future[Any] | None"]]
 """Runs a job to its recorded end; never raises. Gives back what still holds the job's slot, a stuck thread say."""
@@ -51,7 +51,7 @@ class Timing:
 class Consumer:
     """Takes jobs of one queue, at most ``definition.concurrency`` at once, and hands each to ``execute``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it stands on
         self,
         client: Redis,
         definition: QueueDefinition,
@@ -59,10 +59,12 @@ class Consumer:
         *,
         prefix: str = "bull",
         timing: Timing | None = None,
+        schedules: Schedules | None = None,
     ) -> None:
         self.definition = definition
         self.may_judge: Callable[[], bool] = lambda: True
         """Whether a lock that is gone tells of a death, and not of a time in which everything stood still."""
+        self._schedules = schedules
         self.ready = asyncio.Event()
         self._timing = timing or Timing()
         self._execute = execute
@@ -237,20 +239,16 @@ class Consumer:
                 lingering.add_done_callback(lambda _: self._slots.release())
 
     async def _advance_schedule(self, job: TakenJob) -> None:
-        """Have the scheduler that made this job make its next one. Nobody else does: without it the schedule ends."""
-        raw = job.raw
-        for last in (False,) * (SCHEDULE_TRIES - 1) + (True,):
-            try:
-                await self._worker.jobScheduler.upsertJobScheduler(
-                    raw.repeatJobKey, job.opts.get("repeat"), raw.name, raw.data, raw.opts,
-                    override=False, producer_id=raw.id,
-                )  # fmt: skip
-                return
-            except Exception as error:  # noqa: BLE001  cron text and Redis fail in their own ways; the job runs on
-                if last:
-                    _log.exception("a schedule did not go on", schedule=raw.repeatJobKey, error=repr(error))
-                    return
-                await wait_for_event(self._over, 0.5)
+        """Make the next run of the schedule that made this job: nobody else does, until a look finds it standing.
+
+        ``Schedules.mend`` makes it where this fails, or where the worker dies before.
+        """
+        if self._schedules is None:
+            return
+        try:
+            await self._schedules.advance(job.queue, job.raw)
+        except Exception as error:  # noqa: BLE001  cron text and Redis fail in their own ways; the job runs on
+            _log.warning("a schedule was not gone on with yet", schedule=job.raw.repeatJobKey, error=repr(error))
 
     async def _check_stalled(self) -> None:
         """Give back to the queue what other workers took and no longer hold.

@@ -102,8 +102,8 @@ BANS = (
     Ban(
         ("*",),
         ("bullmq",),
-        "bullmq's defects are contained in its two adapters",
-        but=("shared/queue*", "worker/consumer*"),
+        "bullmq's defects are contained in its adapters",
+        but=("shared/queue*", "shared/schedules.py", "shared/planned.py", "worker/consumer*"),
     ),
     Ban(
         ("*",),
