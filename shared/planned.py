@@ -87,7 +87,9 @@ def read_planned(
     """A schedule by its hash and its score; ``waits``: when its last run was made, and when it was taken."""
     made_at, taken_at = waits
     repeat: dict[str, Any] = {word: record[word] for word in ("pattern", "tz") if record.get(word)}
-    repeat.update((word, int(float(record[word]))) for word in _NUMBERS if record.get(word))
+    repeat.update((word, number) for word in _NUMBERS if (number := int(float(record.get(word) or 0))))
+    if "pattern" in repeat:
+        repeat.pop("offset", None)  # left over from an interval that stood under this id before
     return Planned(
         queue=queue,
         id=schedule_id,

@@ -19,7 +19,7 @@ from bullmq import Job
 
 from jobcast.shared import logs
 from jobcast.shared.clock import now_ms
-from jobcast.shared.errors import BadRequest, NotPossible, Unavailable, UnknownJob
+from jobcast.shared.errors import BadRequest, NotPossible, Unavailable
 from jobcast.shared.keys import Keys
 from jobcast.shared.names import check_queue_name
 from jobcast.shared.planned import Planned, read_planned
@@ -123,20 +123,28 @@ class Schedules:
 
     async def _mend(self, handle: Any, planned: Planned) -> bool:
         if planned.pending:
-            if planned.made_at <= max(now_ms(), await _redis_now(handle)) + CLOCKS_APART:
+            latest = planned.made_at - CLOCKS_APART
+            if latest <= now_ms() or latest <= await _redis_now(handle):
                 return False
-            # Made while a clock was ahead: it would wait until the time that clock showed. Taken back in steps each of
-            # which leaves what the next look goes on from.
-            await self._withdraw(handle, planned.job_id, "the clock was set back; the schedule is reckoned anew")
-            now = now_ms()
-            await handle.client.zadd(handle.toKey("repeat"), {planned.id: now}, xx=True, lt=True)
-            planned = planned.moved_to(now)
+            planned = await self._set_back(handle, planned)
         elif planned.is_over:
             return False
         made = await self._advance(handle, planned)
         if made:
             _log.warning("a schedule stood still and goes on", queue=handle.name, schedule=planned.id)
         return made
+
+    async def _set_back(self, handle: Any, planned: Planned) -> Planned:
+        """Take back a run made while a clock was ahead: it would wait until the time that clock showed.
+
+        BullMQ lets go of a run only once it is no longer the schedule's next. Cut off between the two, the schedule
+        goes on all the same, and the run is one too many, then.
+        """
+        moved = planned.moved_to(now_ms())
+        await handle.client.zadd(handle.toKey("repeat"), {planned.id: moved.next}, xx=True, lt=True)
+        if int(await handle.backend.remove(planned.job_id, True)) == 1:
+            await self._queues.tell_withdrawn(planned.job_id, "the clock was set back; the schedule is reckoned anew")
+        return moved
 
     async def _advance(self, handle: Any, planned: Planned) -> bool:
         """Make the next run as the worker that took the last one would have."""
@@ -174,21 +182,18 @@ class Schedules:
         if made is None:
             raise BadRequest(f"schedule {schedule.id} would never run: its end comes before its first time")
         if old is not None and old.pending and old.job_id != made.id:
-            await self._withdraw(handle, old.job_id, "the schedule was changed")
+            await self._queues.tell_withdrawn(old.job_id, "the schedule was changed")
         await self._announce(handle, made.id)
 
     async def _remove(self, handle: Any, schedule_id: str) -> bool:
         old = await self._find(handle, schedule_id)
+        there = int(await handle.removeJobScheduler(schedule_id)) == 0
         if old is not None and old.pending:
-            await self._withdraw(handle, old.job_id, "the schedule was removed")
-        return int(await handle.removeJobScheduler(schedule_id)) == 0
-
-    async def _withdraw(self, handle: Any, job_id: str, reason: str) -> None:
-        """Cancel a run that waits, in both records."""
-        try:
-            await self._queues.cancel(job_id, reason)
-        except (UnknownJob, NotPossible, BadRequest):  # a worker of Node's made it: the journal knows nothing of it
-            await handle.backend.remove(job_id, True)
+            # BullMQ's script takes it along only while it is delayed, not where it is due and waits.
+            gone = not await handle.client.exists(handle.toKey(old.job_id))
+            if gone or int(await handle.backend.remove(old.job_id, True)) == 1:
+                await self._queues.tell_withdrawn(old.job_id, "the schedule was removed")
+        return there
 
     async def _announce(self, handle: Any, job_id: str) -> None:
         job = await Job.fromId(handle, job_id)

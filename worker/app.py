@@ -89,7 +89,7 @@ class _Alive(NamedTuple):
 class Service:
     """One worker process: a consumer for each queue that has handlers, one runner for all."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  its paces, for tests to quicken
         self,
         settings: Settings,
         registry: Registry,
