@@ -18,6 +18,7 @@ from jobcast.shared.options import read_options
 from jobcast.shared.queue import LONGEST_REASON, JobQueues
 from jobcast.shared.snapshot import Snapshot, build
 from jobcast.shared.states import LIVE, State
+from jobcast.shared.throughput import Throughputs
 
 LARGEST_BODY: Final = 64 * 1024
 MOST_JOBS: Final = 200
@@ -47,6 +48,7 @@ class Routes:
         self._queues = queues
         self._metrics = metrics
         self._feed = feed
+        self._throughputs = Throughputs(queues)
         self.stopping = False
 
     def table(self) -> list[Route]:
@@ -150,7 +152,8 @@ class Routes:
         return JsonResponse({"queues": [await self._queue_view(name) for name in names]})
 
     async def get_queue(self, request: Request) -> Response:
-        return JsonResponse(await self._queue_view(check_queue_name(request.path_params["queue"])))
+        queue = check_queue_name(request.path_params["queue"])
+        return JsonResponse({**await self._queue_view(queue), "throughput": await self._throughputs.read(queue)})
 
     async def classic_stats(self, request: Request) -> Response:
         queue = check_queue_name(request.path_params["queue"])

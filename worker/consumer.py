@@ -19,6 +19,7 @@ from jobcast.shared import logs
 from jobcast.shared.clock import now_ms
 from jobcast.shared.redis import unavailable
 from jobcast.shared.schedules import Schedules
+from jobcast.shared.throughput import MINUTES_COUNTED
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.supervise import supervise, wait_for_event
@@ -85,6 +86,7 @@ class Consumer:
             "prefix": prefix,
             "autorun": False,
             "lockDuration": round(self._timing.lock * 1000),
+            "metrics": {"maxDataPoints": MINUTES_COUNTED},
         }
         if limiter is not None:
             options["limiter"] = {"max": limiter.count, "duration": limiter.duration}
