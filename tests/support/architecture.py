@@ -35,6 +35,7 @@ PURE = (
     "gateway/access.py",
     "worker/throttle.py",
     "worker/backoff.py",
+    "worker/eta.py",
 )
 
 # What a pure module may import; a list of what it may not would never be whole.
