@@ -16,6 +16,7 @@ import click
 
 import jobcast
 from jobcast.cli import exits, options
+from jobcast.cli.schedule import schedule
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.names import check_job_name, check_new_job_id
 from jobcast.shared.position import Position
@@ -48,6 +49,9 @@ def cli() -> None:
     Exit codes: 0 completed, 1 failed, 2 usage, 3 cancelled, 4 unreachable.
     Every setting is also an environment variable, JOBCAST_<NAME>.
     """
+
+
+cli.add_command(schedule)
 
 
 @cli.command()

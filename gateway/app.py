@@ -30,6 +30,7 @@ from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.positions import PositionCheck
 from jobcast.gateway.routes import JsonResponse, Routes
+from jobcast.gateway.schedule_routes import ScheduleRoutes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
@@ -39,6 +40,7 @@ from jobcast.shared.journal import Life, RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
+from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Vigil
 
@@ -94,6 +96,7 @@ class Gateway:
         calls, limits = Calls(queues), limits_of(settings)
         self._sockets = Sockets(self.clients, calls, limits)
         self._routes = Routes(journal, queues, metrics, self.feed)
+        self._schedules = ScheduleRoutes(Schedules(queues, keys))
         guard = _guard(settings)
         doors: dict[str, Door] = {
             **dict.fromkeys(PATHS, self._sockets.engine),
@@ -117,6 +120,7 @@ class Gateway:
             routes=[
                 Route("/api/v1/jobs/{job_id}/events", streams.job_events, methods=["GET"]),
                 Route("/api/v1/queues/{queue}/events", streams.queue_events, methods=["GET"]),
+                *self._schedules.table(),
                 *self._routes.table(),
                 Route("/", _page, methods=["GET"]),
                 Mount("/dashboard", _Assets(directory=DASHBOARD)),
