@@ -19,6 +19,7 @@ from jobcast.cli import exits, options
 from jobcast.cli.dead_letters import dead_letters
 from jobcast.cli.job_commands import job
 from jobcast.cli.queue_commands import queue
+from jobcast.cli.schedule import schedule
 from jobcast.cli.service import gateway, worker
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.names import check_job_name, check_new_job_id
@@ -214,6 +215,7 @@ cli.add_command(gateway)
 cli.add_command(worker)
 cli.add_command(job)
 cli.add_command(queue)
+cli.add_command(schedule)
 
 
 def main(args: Sequence[str] | None = None) -> int:

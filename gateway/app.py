@@ -4,17 +4,15 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobcast.gateway.again import retry_after
@@ -30,8 +28,10 @@ from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
 from jobcast.gateway.operation_routes import OperationRoutes
+from jobcast.gateway.page import DASHBOARD, Assets, front_page
 from jobcast.gateway.positions import PositionCheck
 from jobcast.gateway.routes import JsonResponse, Routes
+from jobcast.gateway.schedule_routes import ScheduleRoutes
 from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
@@ -45,6 +45,7 @@ from jobcast.shared.keys import Keys
 from jobcast.shared.operations import Operations
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
+from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Vigil
 from jobcast.shared.watchman import Watchman
@@ -58,17 +59,6 @@ STATUS: Final = {
     "rate-limited": 429,
     "too-many-subscriptions": 429,
     "unavailable": 503,
-}
-DASHBOARD: Final = Path(__file__).parent / "dashboard"
-PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-PAGE_HEADERS: Final = {
-    "Content-Security-Policy": PAGE_POLICY,
-    "Cache-Control": "no-cache",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
 }
 log = logs.get("gateway")
 
@@ -108,6 +98,7 @@ class Gateway:
         self._routes = Routes(journal, queues, health, metrics, self.feed, circuits)
         self._operations = OperationRoutes(Operations(queues, journal), health, journal)
         self._dead_letters = DeadLetterRoutes(DeadLetters(queues, journal))
+        self._schedules = ScheduleRoutes(Schedules(queues, keys))
         guard = _guard(settings)
         doors: dict[str, Door] = {
             **dict.fromkeys(PATHS, self._sockets.engine),
@@ -132,10 +123,11 @@ class Gateway:
                 Route("/api/v1/jobs/{job_id}/events", streams.job_events, methods=["GET"]),
                 Route("/api/v1/queues/{queue}/events", streams.queue_events, methods=["GET"]),
                 *self._operations.table(),
+                *self._schedules.table(),
                 *self._routes.table(),
                 *self._dead_letters.table(),
-                Route("/", _page, methods=["GET"]),
-                Mount("/dashboard", _Assets(directory=DASHBOARD)),
+                Route("/", front_page, methods=["GET"]),
+                Mount("/dashboard", Assets(directory=DASHBOARD)),
             ],
             exception_handlers={
                 JobcastError: refuse,
@@ -233,19 +225,6 @@ class _SocketIo:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_ours = scope["type"] == "http" and scope["path"].rstrip("/") in PATHS
         await (self._sockets if is_ours else self._app)(scope, receive, send)
-
-
-class _Assets(StaticFiles):
-    """The page's files, each under the page's policy: whoever opens one by its own address gets no less."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers.update(PAGE_HEADERS)
-        return response
-
-
-async def _page(_request: Request) -> Response:
-    return FileResponse(DASHBOARD / "index.html", headers=PAGE_HEADERS)
 
 
 def _words(text: str) -> list[str]:

@@ -21,6 +21,7 @@ from jobcast.shared.options import read_options
 from jobcast.shared.queue import LONGEST_REASON, JobQueues
 from jobcast.shared.snapshot import Snapshot, build
 from jobcast.shared.states import LIVE, State
+from jobcast.shared.throughput import Throughputs
 
 LARGEST_BODY: Final = 64 * 1024
 LARGEST_BULK: Final = 1024 * 1024
@@ -59,6 +60,7 @@ class Routes:
         self._metrics = metrics
         self._feed = feed
         self._circuits = circuits
+        self._throughputs = Throughputs(queues)
         self.stopping = False
 
     def table(self) -> list[Route]:
@@ -172,7 +174,8 @@ class Routes:
         return JsonResponse({"queues": [await self._queue_view(name) for name in names]})
 
     async def get_queue(self, request: Request) -> Response:
-        return JsonResponse(await self._queue_view(check_queue_name(request.path_params["queue"])))
+        queue = check_queue_name(request.path_params["queue"])
+        return JsonResponse({**await self._queue_view(queue), "throughput": await self._throughputs.read(queue)})
 
     async def _queue_view(self, queue: str) -> dict[str, Any]:
         return {**msgspec.to_builtins(await self._health.look(queue)), "circuit": await self._circuits.read(queue)}

@@ -9,23 +9,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobcast.shared.schedule import Repeat
     from jobcast.worker.context import Context, SyncContext
     from jobcast.worker.errors import Cancelled, RetryAfter, Unrecoverable
     from jobcast.worker.outside import Reporter, SyncReporter
-    from jobcast.worker.registry import job
+    from jobcast.worker.registry import job, schedule
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "Context", "Reporter", "RetryAfter", "SyncContext", "SyncReporter", "Unrecoverable", "job"]
+__all__ = [
+    "Cancelled",
+    "Context",
+    "Repeat",
+    "Reporter",
+    "RetryAfter",
+    "SyncContext",
+    "SyncReporter",
+    "Unrecoverable",
+    "job",
+    "schedule",
+]
 
 _HOMES = {
     "Cancelled": "jobcast.worker.errors",
     "Context": "jobcast.worker.context",
+    "Repeat": "jobcast.shared.schedule",
     "Reporter": "jobcast.worker.outside",
     "RetryAfter": "jobcast.worker.errors",
     "SyncContext": "jobcast.worker.context",
     "SyncReporter": "jobcast.worker.outside",
     "Unrecoverable": "jobcast.worker.errors",
     "job": "jobcast.worker.registry",
+    "schedule": "jobcast.worker.registry",
 }
 
 

@@ -55,6 +55,10 @@ class Keys:
         """Hash: the state of the queue's circuit breaker, where it has one."""
         return f"{self.prefix}:queue:{{{queue}}}:circuit"
 
+    def schedule_lock(self, queue: str, schedule_id: str) -> str:
+        """String: somebody is changing this schedule; it lives for seconds."""
+        return f"{self.prefix}:queue:{{{queue}}}:schedule:{schedule_id}:lock"
+
     def queues(self) -> str:
         """Sorted set: the queues that ever had an event, by the time of the last one (Unix ms)."""
         return f"{self.prefix}:queues"

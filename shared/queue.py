@@ -164,6 +164,15 @@ class JobQueues:
             return "cancelled"
         return "cancelling"
 
+    async def tell_withdrawn(self, job_id: str, reason: str) -> None:
+        """Append ``job-cancelled`` for a job that waited and that BullMQ was made to forget; no other is touched."""
+        reading = await self._journal.read(job_id)
+        if reading.position is None or reading.fields["state"].decode() not in QUEUED:
+            return
+        queue, attempt = reading.fields["queue"].decode(), int(reading.fields["attempt"])
+        event = JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
+        await self._append(event)
+
     async def retry(self, job_id: str) -> None:
         """Queue a finished job again, as a new attempt of the same job.
 

@@ -22,12 +22,14 @@ from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
+from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Timing as Watching
 from jobcast.shared.vigil import Vigil
 from jobcast.shared.watchman import Watchman
-from jobcast.worker import reconciler
+from jobcast.worker import calendar, reconciler
 from jobcast.worker.breaker import Guard
+from jobcast.worker.calendar import Calendar
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.ending import close, end_what_is_left, finished
@@ -83,18 +85,19 @@ def run(
 
 
 class _Alive(NamedTuple):
-    """How others hear of this worker, and it of them."""
+    """How others hear of this worker, it of them, and what it does unasked."""
 
     heart: Heart
     vigil: Vigil
     watchman: Watchman
     burial: Burial
+    timetable: Calendar
 
 
 class Service:
     """One worker process: a consumer for each queue that has handlers, one runner for all."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  its paces, for tests to quicken
         self,
         settings: Settings,
         registry: Registry,
@@ -102,6 +105,7 @@ class Service:
         timing: Timing | None = None,
         reconciling: reconciler.Timing | None = None,
         watching: Watching | None = None,
+        mending: float = calendar.MEND_EVERY,
     ) -> None:
         if not registry.queues():
             raise BadSettings("there is nothing to work for: no module declares a handler")
@@ -111,6 +115,7 @@ class Service:
         # A lock that was renewed cannot run out between two looks that are so near each other.
         self._watching = watching or Watching(gap=self._timing.lock / 2)
         self._reconciling = reconciling or reconciler.Timing()
+        self._mending = mending
         self._repairs = Repairs()
         self._stop = asyncio.Event()
         self._at_once = asyncio.Event()
@@ -137,7 +142,8 @@ class Service:
         journal = RedisJournal(commands, keys, life)
         vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
         worker = _unique_name()
-        burial = Burial(DeadLetters(JobQueues(client, journal, prefix=settings.bullmq_prefix), journal))
+        job_queues = JobQueues(client, journal, prefix=settings.bullmq_prefix)
+        burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
         runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout, burial=burial)
         consumers = [
             Consumer(
@@ -147,16 +153,20 @@ class Service:
                 prefix=settings.bullmq_prefix,
                 timing=self._timing,
                 guard=self._guard(commands, each),
+                schedules=schedules,
             )
             for each in definitions
         ]
+        timetable = Calendar(schedules, self._registry.schedules(), queues, every=self._mending)
         for consumer in consumers:
             consumer.may_judge = lambda: vigil.is_calm
         self._say_start(definitions)
         try:
             watchman = Watchman(settings, client, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman, burial))
+                await self._work(
+                    consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman, burial, timetable)
+                )
         finally:
             await close(client, commands)
         _log.info(
@@ -175,7 +185,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil, watchman, burial = alive
+        heart, vigil, watchman, burial, timetable = alive
 
         over = asyncio.Event()
 
@@ -196,6 +206,7 @@ class Service:
             group.create_task(supervise("look for cancels", look_for_cancels, over))
             looks = [group.create_task(self._reconcile(consumer, journal, burial, over)) for consumer in consumers]
             group.create_task(watchman.run(over))
+            looks.append(group.create_task(timetable.keep()))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
             for task in (ready, *looks):

@@ -14,6 +14,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from jobcast.shared import logs
+from jobcast.shared.schedules import Schedules
 from jobcast.worker.breaker import Guard
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
@@ -55,10 +56,12 @@ class Consumer:
         prefix: str = "bull",
         timing: Timing | None = None,
         guard: Guard | None = None,
+        schedules: Schedules | None = None,
     ) -> None:
         self.definition = definition
         self.may_judge: Callable[[], bool] = lambda: True
         """Whether a lock that is gone tells of a death, and not of a time in which everything stood still."""
+        self._schedules = schedules
         self.ready = asyncio.Event()
         self._timing = timing or Timing()
         self._execute = execute
@@ -194,20 +197,16 @@ class Consumer:
             lingering.add_done_callback(lambda _: self._slots.release())
 
     async def _advance_schedule(self, job: TakenJob) -> None:
-        """Have the scheduler that made this job make its next one. Nobody else does: without it the schedule ends."""
-        raw = job.raw
-        for last in (False,) * (SCHEDULE_TRIES - 1) + (True,):
-            try:
-                await self._worker.jobScheduler.upsertJobScheduler(
-                    raw.repeatJobKey, job.opts.get("repeat"), raw.name, raw.data, raw.opts,
-                    override=False, producer_id=raw.id,
-                )  # fmt: skip
-                return
-            except Exception as error:  # noqa: BLE001  cron text and Redis fail in their own ways; the job runs on
-                if last:
-                    _log.exception("a schedule did not go on", schedule=raw.repeatJobKey, error=repr(error))
-                    return
-                await wait_for_event(self._over, 0.5)
+        """Make the next run of the schedule that made this job: nobody else does, until a look finds it standing.
+
+        ``Schedules.mend`` makes it where this fails, or where the worker dies before.
+        """
+        if self._schedules is None:
+            return
+        try:
+            await self._schedules.advance(job.queue, job.raw)
+        except Exception as error:  # noqa: BLE001  cron text and Redis fail in their own ways; the job runs on
+            _log.warning("a schedule was not gone on with yet", schedule=job.raw.repeatJobKey, error=repr(error))
 
     async def _check_stalled(self) -> None:
         """Give back to the queue what other workers took and no longer hold.

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.names import check_job_name, check_queue_name
+from jobcast.shared.options import JobOptions
+from jobcast.shared.schedule import Repeat, Schedule
 from jobcast.worker.queues import QueueDefinition
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,6 +35,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._queues: dict[str, QueueDefinition] = {}
+        self._schedules: dict[tuple[str, str], Schedule] = {}
 
     def add(self, queue: str, name: str, function: Callable[..., Any], *, timeout: float | None = None) -> Handler:
         """Take a handler.
@@ -63,6 +66,17 @@ class Registry:
         self._queues[definition.name] = definition
         return definition
 
+    def plan(self, schedule: Schedule) -> Schedule:
+        """Have a schedule made when the worker starts; BadSettings when its id was declared before."""
+        where = schedule.queue, schedule.id
+        if where in self._schedules:
+            raise BadSettings(f"schedule {schedule.id!r} of queue {schedule.queue!r} is declared twice")
+        self._schedules[where] = schedule.checked()
+        return schedule
+
+    def schedules(self) -> list[Schedule]:
+        return list(self._schedules.values())
+
     def find(self, queue: str, name: str) -> Handler | None:
         return self._handlers.get((queue, name))
 
@@ -89,6 +103,8 @@ class Registry:
             other.add(handler.queue, handler.name, handler.function, timeout=handler.timeout)
         for definition in self._queues.values():
             other.declare(definition)
+        for schedule in self._schedules.values():
+            other.plan(schedule)
 
 
 USERS: Final = Registry()
@@ -112,6 +128,25 @@ def job(queue: str, name: str, *, timeout: float | None = None) -> Callable[[F],
 def queue(definition: QueueDefinition) -> QueueDefinition:
     """Declare how a queue is worked, from a user's module."""
     return USERS.declare(definition)
+
+
+def schedule(  # noqa: PLR0913  a schedule's words, each by its name
+    queue: str,
+    schedule_id: str,
+    name: str,
+    *,
+    repeat: Repeat,
+    data: Any = None,
+    opts: JobOptions | None = None,
+) -> Schedule:
+    """Declare, from a user's module, that jobs ``name`` are made by a schedule, such as ``Repeat(every=60_000)``.
+
+    A worker that starts makes it, or puts it in the place of the one of that id. A declaration that is gone from the
+    module ends nothing: that is for ``jobcast schedule remove``.
+    """
+    data = {} if data is None else data
+    planned = Schedule(queue=queue, id=schedule_id, name=name, repeat=repeat, data=data, opts=opts or JobOptions())
+    return USERS.plan(planned)
 
 
 def _called(function: Callable[..., Any]) -> str:

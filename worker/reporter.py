@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jobcast.shared import logs
@@ -19,6 +19,7 @@ from jobcast.shared.errors import RateLimited, Refused, Unavailable
 from jobcast.shared.events import Event, JobLog, JobProgress
 from jobcast.shared.journal.contract import Appended, Journal, Key, Writer
 from jobcast.worker.errors import Cancelled
+from jobcast.worker.eta import Eta
 from jobcast.worker.supervise import PATIENCE
 from jobcast.worker.throttle import Throttle
 from jobcast.worker.values import check_carried, read_line, read_progress
@@ -89,6 +90,7 @@ class AttemptReporter:
         self._writer = Writer()
         self._throttle: Throttle[JobProgress] = Throttle()
         self._unsure: tuple[JobProgress, Key] | None = None
+        self._eta = Eta()
         self._lines = 0
         self._turn = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
@@ -96,7 +98,7 @@ class AttemptReporter:
     async def progress(
         self, value: Any, stage: str | None = None, details: Any = None, eta: float | None = None
     ) -> None:
-        """Say how far the job is: 0-100 (clamped) or an object; ``eta`` in ms.
+        """Say how far the job is: 0-100 (clamped) or an object; ``eta`` in ms, reckoned where none is given.
 
         Told at once, or within the throttle's interval if no newer value replaces it.
 
@@ -106,6 +108,9 @@ class AttemptReporter:
         """
         self.stop.check()
         said = read_progress(value, stage, details, eta)
+        if said.percent is not None:
+            reckoned = self._eta.update(said.percent, time.monotonic())
+            said = said if said.eta is not None else replace(said, eta=reckoned)
         event = JobProgress(
             **self._common(),
             progress=said.progress,

@@ -10,6 +10,7 @@ from bullmq import Job, Worker
 from redis.asyncio import Redis
 
 from jobcast.shared.redis import unavailable
+from jobcast.shared.throughput import MINUTES_COUNTED
 from jobcast.worker import record
 from jobcast.worker.breaker import Guard, Outcome
 from jobcast.worker.queues import QueueDefinition
@@ -55,6 +56,7 @@ class Taker:
             "prefix": prefix,
             "autorun": False,
             "lockDuration": round(lock * 1000),
+            "metrics": {"maxDataPoints": MINUTES_COUNTED},
         }
         if definition.limiter is not None:
             options["limiter"] = {"max": definition.limiter.count, "duration": definition.limiter.duration}

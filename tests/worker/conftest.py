@@ -17,6 +17,7 @@ from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Timing as Watching
 from jobcast.worker import reconciler
 from jobcast.worker.app import Service
+from jobcast.worker.calendar import MEND_EVERY
 from jobcast.worker.consumer import Timing
 from jobcast.worker.registry import Registry
 from tests.support.waiting import wait_until
@@ -56,12 +57,15 @@ class Bench:
         timing: Timing = QUICK,
         reconciling: reconciler.Timing | None = None,
         watching: Watching = ALERT,
+        mending: float = MEND_EVERY,
         **settings: Any,
     ) -> AsyncIterator[Service]:
         """A worker for the registry; at the end of the block it drains."""
         ready = asyncio.Event()
         given = Settings(redis_url=self.url, **{"drain": 5.0, **settings})
-        service = Service(given, self.registry, timing=timing, reconciling=reconciling, watching=watching)
+        service = Service(
+            given, self.registry, timing=timing, reconciling=reconciling, watching=watching, mending=mending
+        )
         task = asyncio.create_task(service.serve(ready.set))
         try:
             await asyncio.wait_for(ready.wait(), 10)
