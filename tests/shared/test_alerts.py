@@ -1,8 +1,11 @@
 """Alerts: raised once, delivered at least once, signed, and owed by whatever fails. Named for reference-systems.md."""
 
 import asyncio
+import json
 import logging
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from jobcast.shared import logs
 from jobcast.shared.alerts import LogSink, Outbox, Sink, WebhookSink, is_genuine, sink_of
 from jobcast.shared.alerts.collector import Collector
 from jobcast.shared.alerts.deliverer import Deliverer
+from jobcast.shared.alerts.sinks import signature
 from jobcast.shared.clock import now_ms
 from jobcast.shared.health import Health, Thresholds
 from jobcast.shared.health_rounds import HealthRounds, Limits
@@ -133,6 +137,28 @@ async def test_an_alert_is_posted_signed_and_the_signature_holds_for_it_alone(
     assert not is_genuine(SECRET, str(int(stamp) + 1), mark, post.body)
     assert not is_genuine(SECRET, stamp, mark, post.body, now=int(stamp) + 301), "a replay"
     assert not is_genuine(SECRET, "now", mark, post.body)
+
+
+async def test_the_check_for_node_in_the_docs_takes_what_is_ours_and_nothing_else(
+    node: Path,
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    stamp, body = str(int(time.time())), '{"text": "\u00fc"}'.encode()
+    mark = signature(SECRET.encode(), stamp, body)
+    old = str(int(stamp) - 301)
+    asked = [
+        [stamp, mark], [stamp, mark[:-1] + "x"], [stamp, "v1="], [stamp, None], [str(int(stamp) + 1), mark],
+        [old, signature(SECRET.encode(), old, body)], ["now", signature(SECRET.encode(), "now", body)],
+    ]  # fmt: skip
+    script = page.partition("```js\n")[2].partition("```")[0] + (
+        f"const body = Buffer.from({body.hex()!r}, 'hex');"
+        f"console.log(JSON.stringify({json.dumps(asked)}.map(([at, mark]) => isGenuine({SECRET!r}, at, mark, body))))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        node, "--input-type=module", "--eval", script, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert json.loads(said) == [True] + [False] * 6
 
 
 async def test_an_alert_is_offered_until_it_is_taken_by_a_receiver_that_fails_hangs_drips_cuts_and_redirects(
