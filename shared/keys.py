@@ -51,6 +51,10 @@ class Keys:
         """Sorted set: those of them that are not over, which a thousand finished ones must not hide."""
         return f"{self.prefix}:queue:{{{queue}}}:live"
 
+    def queue_definition(self, queue: str) -> str:
+        """Hash: how the worker that started last works the queue, a JSON value for each word."""
+        return f"{self.prefix}:queue:{{{queue}}}:definition"
+
     def queues(self) -> str:
         """Sorted set: the queues that ever had an event, by the time of the last one (Unix ms)."""
         return f"{self.prefix}:queues"

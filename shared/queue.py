@@ -5,7 +5,6 @@ A job lives in two records: BullMQ's (what is to be run) and the journal (what h
 one that knows nothing of the journal, leaves no hole.
 """
 
-import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,17 +13,16 @@ from bullmq import Job, Queue
 from redis.asyncio import Redis
 
 from jobcast.shared.clock import now_ms
+from jobcast.shared.definitions import Definitions, wanted
 from jobcast.shared.errors import BadJobId, BadRequest, NotPossible, Refused, UnknownJob
 from jobcast.shared.events import Event, JobCancelled, JobQueued
 from jobcast.shared.journal.contract import DAY_MS, Journal, Reading, Writer
+from jobcast.shared.keys import Keys
 from jobcast.shared.names import check_job_id, check_job_name, check_queue_name
 from jobcast.shared.options import JobOptions
 from jobcast.shared.redis import unavailable
 from jobcast.shared.states import LIVE, QUEUED, RUNNING, TERMINAL
 
-# Defaults of BullMQ keep finished jobs for ever.
-KEEP_COMPLETED: Final = {"age": 24 * 3600, "count": 1000}
-KEEP_FAILED: Final = {"age": 7 * 24 * 3600, "count": 5000}
 MOST_QUEUES: Final = 64
 """Queue handles kept open; each holds BullMQ's scripts. The one unused for longest is let go."""
 LONGEST_REASON: Final = 500
@@ -41,10 +39,11 @@ class Submitted:
 class JobQueues:
     """All queues of one Redis, from the producer's side. ``client`` comes from ``connect_for_bullmq``."""
 
-    def __init__(self, client: Redis, journal: Journal, *, prefix: str = "bull") -> None:
+    def __init__(self, client: Redis, journal: Journal, *, prefix: str = "bull", keys: Keys | None = None) -> None:
         self._client = client
         self._journal = journal
         self._prefix = prefix
+        self._definitions = Definitions(client, keys)
         self._queues: OrderedDict[str, Any] = OrderedDict()
         self._version: str | None = None
         self._writer = Writer()
@@ -62,20 +61,14 @@ class JobQueues:
         options = options or JobOptions()
         named = options.job_id is not None or options.deduplication is not None
         born = self._birth(apart=named)
-        wanted: dict[str, Any] = {
-            "removeOnComplete": KEEP_COMPLETED,
-            "removeOnFail": KEEP_FAILED,
-            "attempts": 1,
-            **options.for_bullmq(),
-            "timestamp": born,
-        }
-        wanted.setdefault("jobId", uuid.uuid4().hex)
+        told = wanted(options, await self._definitions.for_jobs(queue), born)
         if options.job_id is not None:
             await self._check_free(queue, options.job_id)
         with unavailable():
             handle = await self.handle(queue)
+            replaceable = await self._replaceable(handle, options)
             try:
-                job = await handle.add(name, data, wanted)
+                job = await handle.add(name, data, told)
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise BadRequest(f"the job's data cannot be written as JSON: {error}") from error
             fresh = True
@@ -84,6 +77,8 @@ class JobQueues:
                 kept = await Job.fromId(handle, job.id)
                 fresh = kept is not None and kept.timestamp == born
                 job = kept or job
+        if fresh and replaceable:
+            await self._tell_replaced(queue, replaceable, str(job.id))
         if fresh and not await self.announce(queue, job):
             raise NotPossible(f"job {job.id} was queued, but its id is that of a running job of another queue")
         return Submitted(str(job.id), fresh)
@@ -94,6 +89,20 @@ class JobQueues:
             return now_ms()
         self._last_birth = max(now_ms(), self._last_birth + 1)
         return self._last_birth
+
+    async def _replaceable(self, handle: Any, options: JobOptions) -> str | None:
+        """The job that this one takes the place of if it is still delayed."""
+        known = options.deduplication
+        return await handle.getDeduplicationJobId(known.id) if known is not None and known.replace else None
+
+    async def _tell_replaced(self, queue: str, job_id: str, by: str) -> None:
+        """BullMQ drops a replaced job without a word: whoever watches it would wait for ever."""
+        with unavailable():
+            if await Job.fromId(await self.handle(queue), job_id) is not None:
+                return
+        reading = await self._journal.read(job_id)
+        if reading.position is not None and reading.fields["state"].decode() in QUEUED:
+            await self._append(_cancelled(job_id, reading, f"replaced by job {by}"))
 
     async def announce(self, queue: str, job: Any) -> bool:
         """Append ``job-queued`` for a job BullMQ holds; the same news twice is one event.
@@ -133,13 +142,7 @@ class JobQueues:
         if not await self._journal.request_cancel(job_id, reason):
             raise NotPossible(f"job {job_id} is over by now; only a job that is not over can be cancelled")
         if state in QUEUED and await self._remove_waiting(queue, job_id):
-            attempt = int(reading.fields["attempt"])
-            if int(reading.fields.get("over", b"0")) == attempt:
-                # It waits to be tried again: the last attempt is closed, what is cancelled is the one to come.
-                attempt += 1
-            await self._append(
-                JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
-            )
+            await self._append(_cancelled(job_id, reading, reason))
             return "cancelled"
         return "cancelling"
 
@@ -237,6 +240,15 @@ class JobQueues:
                 self._queues.popitem(last=False)
         self._queues.move_to_end(name)
         return handle
+
+
+def _cancelled(job_id: str, reading: Reading, reason: str) -> JobCancelled:
+    attempt = int(reading.fields["attempt"])
+    if int(reading.fields.get("over", b"0")) == attempt:
+        # It waits to be tried again: the last attempt is closed, what is cancelled is the one to come.
+        attempt += 1
+    queue = reading.fields["queue"].decode()
+    return JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
 
 
 async def _ended_as(job: Any) -> str | None:
