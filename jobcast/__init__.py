@@ -10,21 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobcast.worker.context import Context, SyncContext
-    from jobcast.worker.errors import Cancelled, Unrecoverable
+    from jobcast.worker.errors import Cancelled, LockHeld, Unrecoverable
     from jobcast.worker.outside import Reporter, SyncReporter
-    from jobcast.worker.registry import job
+    from jobcast.worker.queues import QueueDefinition, read_definitions
+    from jobcast.worker.registry import job, queue
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "Context", "Reporter", "SyncContext", "SyncReporter", "Unrecoverable", "job"]
+__all__ = [
+    "Cancelled",
+    "Context",
+    "LockHeld",
+    "QueueDefinition",
+    "Reporter",
+    "SyncContext",
+    "SyncReporter",
+    "Unrecoverable",
+    "job",
+    "queue",
+    "read_definitions",
+]
 
 _HOMES = {
     "Cancelled": "jobcast.worker.errors",
     "Context": "jobcast.worker.context",
+    "LockHeld": "jobcast.worker.errors",
+    "QueueDefinition": "jobcast.worker.queues",
     "Reporter": "jobcast.worker.outside",
     "SyncContext": "jobcast.worker.context",
     "SyncReporter": "jobcast.worker.outside",
     "Unrecoverable": "jobcast.worker.errors",
     "job": "jobcast.worker.registry",
+    "queue": "jobcast.worker.registry",
+    "read_definitions": "jobcast.worker.queues",
 }
 
 

@@ -14,6 +14,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from jobcast.shared import logs
+from jobcast.shared.definitions import Definitions
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal.contract import Journal, Life
@@ -25,8 +26,10 @@ from jobcast.shared.vigil import Timing as Watching
 from jobcast.shared.vigil import Vigil
 from jobcast.worker import reconciler
 from jobcast.worker.consumer import Consumer, Timing
+from jobcast.worker.definitions import tell, words
 from jobcast.worker.handlers import shipped
 from jobcast.worker.heartbeat import Heart
+from jobcast.worker.locks import Locks
 from jobcast.worker.modules import load_modules
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.reconciler import Reconciler, Repairs
@@ -76,10 +79,11 @@ def run(
 
 
 class _Alive(NamedTuple):
-    """How others hear of this worker, and it of them."""
+    """How others hear of this worker and it of them, and what its jobs keep from others."""
 
     heart: Heart
     vigil: Vigil
+    locks: Locks
 
 
 class Service:
@@ -127,7 +131,8 @@ class Service:
         journal = RedisJournal(commands, keys, life)
         vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
         worker = _unique_name()
-        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout)
+        locks = Locks(commands)
+        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout, locks=locks)
         consumers = [
             Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
             for each in definitions
@@ -135,10 +140,13 @@ class Service:
         for consumer in consumers:
             consumer.may_judge = lambda: vigil.is_calm
         self._say_start(definitions)
+        said = words(definitions, self._registry, settings.job_timeout)
+        telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")
         try:
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil))
+                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, locks))
         finally:
+            telling.cancel()
             await _close(client, commands)
         _log.info(
             "worker ended",
@@ -156,7 +164,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil = alive
+        heart, vigil, locks = alive
 
         over = asyncio.Event()
 
@@ -174,6 +182,7 @@ class Service:
             for consumer in consumers:
                 group.create_task(work(consumer))
             group.create_task(vigil.run())
+            group.create_task(locks.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
             looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
             ready = group.create_task(_say_ready(consumers, on_ready))
@@ -183,6 +192,7 @@ class Service:
             heart.began.set()  # one that never began must not be waited for
             await self._drain(consumers, runner)
             vigil.stop()
+            locks.stop()
             over.set()
 
     async def _reconcile(self, consumer: Consumer, journal: Journal, over: asyncio.Event) -> None:

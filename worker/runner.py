@@ -19,9 +19,10 @@ from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
 from jobcast.worker.errors import CANCELLED, LockLost
+from jobcast.worker.locks import Locks
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
-from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
+from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
 from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob, kept_for
 from jobcast.worker.values import error_text
@@ -29,19 +30,26 @@ from jobcast.worker.values import error_text
 LONGEST_TRACE: Final = 4000
 """Characters of a handler's trace in the log; its end says most."""
 
+SHORTEST_WAIT: Final = 1000
+LONGEST_WAIT: Final = 60_000
+"""Milliseconds a job waits, at least and at most, for a lock that another has; none at all would be a hot loop."""
+MOST_WAITS: Final = 100
+"""So often, an hour and a half at the longest wait; then each counts as a failure. A lock may never be free."""
+
 _log = logs.get("runner")
 
 
 class Runner:
     """Runs the jobs of all queues of this process. ``timeout`` in seconds, for handlers that have none of their own."""
 
-    def __init__(self, journal: Journal, registry: Registry, *, worker: str, timeout: float) -> None:
+    def __init__(self, journal: Journal, registry: Registry, *, worker: str, timeout: float, locks: Locks) -> None:
         self.counts = Counts()
         self._journal = journal
         self._registry = registry
         self._worker = worker
         self._timeout = timeout
         self._runs: dict[str, Run] = {}
+        self._locks = locks
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
         """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
@@ -49,7 +57,7 @@ class Runner:
             return None
         attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
-        run = Run(job, reporter, self._worker)
+        run = Run(job, reporter, self._worker, self._locks)
         job.on_lost = run.lose
         self._runs[job.token] = run
         try:
@@ -112,6 +120,8 @@ class Runner:
                 error = f"WorkerStopped: {STOPPED}; the job waits for another"
                 await self._tell(run, self._failed(run, error, used=0, final=False))
                 await surely(run.job.put_back)
+            case Postponed():
+                await self._postpone(run, outcome)
             case Lost():
                 raise LockLost(f"the lock of job {run.job.id} was gone when it was to be renewed")
 
@@ -143,12 +153,29 @@ class Runner:
             event = self._failed(run, outcome.error, used=1, final=True)
             await self._tell(run, event, ttl=kept_for(job.keep(completed=False)))
             return
-        delay = job.retry_delay(random.random())  # noqa: S311  spreads retries, guards nothing
+        delay = job.retry_delay(random.random(), outcome.raised)  # noqa: S311  spreads retries, guards nothing
         await surely(job.hold)
         # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
         ttl = delay + DAY_MS if delay else None
         await self._tell(run, self._failed(run, outcome.error, used=1, final=False, delay=delay), ttl=ttl)
         await surely(lambda: job.retry(delay, outcome.error, outcome.trace))
+
+    async def _postpone(self, run: Run, outcome: Postponed) -> None:
+        """Wait by the job's back-off, counted in such waits, and not for ever.
+
+        No attempt is used up: nothing was tried, and three attempts two seconds apart would be over long before a
+        lock that is held for minutes is free.
+        """
+        job = run.job
+        waits = job.attempt - job.attempts_made
+        if waits > MOST_WAITS:
+            await self._fail(run, Failed(f"{outcome.error}, {MOST_WAITS} times in a row", raised=outcome.raised))
+            return
+        delay = job.retry_delay(random.random(), outcome.raised, made=waits)  # noqa: S311  spreads retries
+        delay = min(max(delay, SHORTEST_WAIT), LONGEST_WAIT)
+        await surely(job.hold)
+        await self._tell(run, self._failed(run, outcome.error, used=0, final=False, delay=delay))
+        await surely(lambda: job.put_back(delay))
 
     async def _withdraw(self, run: Run, reason: str) -> None:
         job = run.job
