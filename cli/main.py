@@ -23,6 +23,7 @@ from jobcast.cli.schedule import schedule
 from jobcast.cli.service import gateway, worker
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.names import check_job_name, check_new_job_id
+from jobcast.shared.options import check_priority
 from jobcast.shared.position import Position
 from jobcast.shared.settings import Settings
 
@@ -101,7 +102,12 @@ def up(  # noqa: PLR0913  one for each option
     "--id", "job_id", type=options.Checked("id", check_new_job_id), help="An id of your choice: a second is no job."
 )
 @click.option("--delay", type=click.IntRange(min=0), metavar="MS", help="Start it no sooner than in MS milliseconds.")
-@click.option("--priority", type=click.IntRange(min=0), help="1 is first; 0, the default, is before them all.")
+@click.option(
+    "--priority",
+    type=options.Checked("priority", check_priority),
+    metavar="NAME|NUMBER",
+    help="critical, high, normal, low, maintenance; or a number: 1 is first; 0, the default, is before them all.",
+)
 @click.option("--attempts", type=click.IntRange(min=1), help="How often to try it, the first time counted.")
 @click.option("--follow", is_flag=True, help="Watch it to its end; the exit code says how it ended.")
 @options.with_as_json
@@ -114,7 +120,7 @@ def submit(  # noqa: PLR0913  one for each option
     data: str,
     job_id: str | None,
     delay: int | None,
-    priority: int | None,
+    priority: int | str | None,
     attempts: int | None,
     follow: bool,
     as_json: bool,

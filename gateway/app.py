@@ -74,7 +74,7 @@ class Gateway:
         journal = RedisJournal(self._commands, keys, Life(settings.history, int(settings.life * 1000)))
         self.metrics = metrics = Metrics()
         hub = Hub(journal, keys, metrics)
-        queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix)
+        queues = JobQueues(self._bullmq, journal, prefix=settings.bullmq_prefix, keys=keys)
         self.clients = Clients(
             hub,
             most=settings.max_connections,

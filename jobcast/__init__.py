@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobcast.shared.schedule import Repeat
     from jobcast.worker.context import Context, SyncContext
-    from jobcast.worker.errors import Cancelled, RetryAfter, Unrecoverable
+    from jobcast.worker.errors import Cancelled, LockHeld, RetryAfter, Unrecoverable
     from jobcast.worker.outside import Reporter, SyncReporter
-    from jobcast.worker.registry import job, schedule
+    from jobcast.worker.queues import QueueDefinition, read_definitions
+    from jobcast.worker.registry import job, queue, schedule
 
 __version__ = "0.1.0"
 __all__ = [
     "Cancelled",
     "Context",
+    "LockHeld",
+    "QueueDefinition",
     "Repeat",
     "Reporter",
     "RetryAfter",
@@ -26,12 +29,16 @@ __all__ = [
     "SyncReporter",
     "Unrecoverable",
     "job",
+    "queue",
+    "read_definitions",
     "schedule",
 ]
 
 _HOMES = {
     "Cancelled": "jobcast.worker.errors",
     "Context": "jobcast.worker.context",
+    "LockHeld": "jobcast.worker.errors",
+    "QueueDefinition": "jobcast.worker.queues",
     "Repeat": "jobcast.shared.schedule",
     "Reporter": "jobcast.worker.outside",
     "RetryAfter": "jobcast.worker.errors",
@@ -39,6 +46,8 @@ _HOMES = {
     "SyncReporter": "jobcast.worker.outside",
     "Unrecoverable": "jobcast.worker.errors",
     "job": "jobcast.worker.registry",
+    "queue": "jobcast.worker.registry",
+    "read_definitions": "jobcast.worker.queues",
     "schedule": "jobcast.worker.registry",
 }
 

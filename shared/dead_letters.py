@@ -10,11 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from jobcast.shared.clock import now_ms
+from jobcast.shared.definitions import KEPT
 from jobcast.shared.errors import NotPossible, Refused, UnknownJob
 from jobcast.shared.events import JobCancelled
 from jobcast.shared.journal.contract import Journal, Writer
 from jobcast.shared.names import check_job_id, check_queue_name
-from jobcast.shared.queue import KEEP_COMPLETED, KEEP_FAILED, JobQueues
+from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import unavailable
 from jobcast.shared.states import LIVE
 
@@ -84,8 +85,7 @@ class DeadLetters:
         born, wanted = now_ms(), letter_id(letter.queue, letter.job_id, attempt)
         options = {
             "jobId": wanted,
-            "removeOnComplete": KEEP_COMPLETED,
-            "removeOnFail": KEEP_FAILED,
+            **KEPT,
             "timestamp": born,
         }
         with unavailable():

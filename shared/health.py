@@ -59,8 +59,8 @@ class QueueHealth(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     stuck: list[StuckJob]
 
 
-class _Definition(msgspec.Struct, rename="camel"):
-    stale_after: dict[str, float] = {}
+class _Times(msgspec.Struct, rename="camel"):
+    stale_after: float | None = None
 
 
 class Health:
@@ -95,7 +95,7 @@ class Health:
 
     async def _stuck(self, handle: Any, queue: str) -> list[StuckJob]:
         async with handle.client.pipeline(transaction=False) as pipe:
-            pipe.get(self._keys.queue_definition(queue))
+            pipe.hget(self._keys.queue_definition(queue), "jobs")
             pipe.lrange(handle.toKey("active"), -MOST_ACTIVE, -1)
             definition, job_ids = await pipe.execute()
         async with handle.client.pipeline(transaction=False) as pipe:
@@ -115,7 +115,8 @@ def _stale_after(queue: str, definition: str | None) -> dict[str, float]:
     if definition is None:
         return {}
     try:
-        return msgspec.json.decode(definition, type=_Definition).stale_after
+        jobs = msgspec.json.decode(definition, type=dict[str, _Times])
+        return {name: times.stale_after for name, times in jobs.items() if times.stale_after is not None}
     except msgspec.DecodeError as error:
         _log.warning("a queue's definition cannot be read; its stale-after is not known", queue=queue, error=str(error))
         return {}

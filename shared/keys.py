@@ -76,7 +76,7 @@ class Keys:
         return f"{self.prefix}:stalled"
 
     def queue_definition(self, queue: str) -> str:
-        """String: the queue's definition as its workers last started with it, JSON."""
+        """Hash: how the worker that started last works the queue, a JSON value for each word."""
         return f"{self.prefix}:queue:{{{queue}}}:definition"
 
     def troubles(self) -> str:

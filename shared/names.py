@@ -6,6 +6,7 @@ from jobcast.shared.errors import BadJobId, BadQueueName, BadRequest
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_LOCK_KEY = re.compile(r"lock:[^\s\x00-\x1f\x7f]{1,250}")
 _JOB_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 
 # BullMQ keeps a queue's own keys beside its jobs, as bull:<queue>:<this>: a job of that name would overwrite
@@ -50,6 +51,15 @@ def check_queue_name(value: object) -> str:
     if isinstance(value, str) and _QUEUE_NAME.fullmatch(value):
         return value
     raise BadQueueName(f"expected a queue name of 1 to 64 letters, digits and _ . -, got {_shown(value)}")
+
+
+def check_lock_key(value: object) -> str:
+    """Return ``value`` as the key of a lock, or raise ``BadRequest``; such keys are nobody else's in Redis."""
+    if isinstance(value, str) and _LOCK_KEY.fullmatch(value):
+        return value
+    raise BadRequest(
+        f"expected a lock's key as lock:<what>:<which>, 6 to 255 characters without spaces, got {_shown(value)}"
+    )
 
 
 def check_job_name(value: object) -> str:

@@ -6,7 +6,6 @@ one that knows nothing of the journal, leaves no hole.
 """
 
 import asyncio
-import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +16,17 @@ from redis.asyncio import Redis
 
 from jobcast.shared.bulk import NewJob, add_bulk, check_bulk
 from jobcast.shared.clock import now_ms
+from jobcast.shared.definitions import Definitions, wanted
+from jobcast.shared.endings import cancelled, how_it_ended
 from jobcast.shared.errors import BadJobId, BadRequest, NotPossible, Refused, UnknownJob
 from jobcast.shared.events import Event, JobCancelled, JobQueued
 from jobcast.shared.journal.contract import DAY_MS, Journal, Reading, Writer
+from jobcast.shared.keys import Keys
 from jobcast.shared.names import check_job_id, check_job_name, check_queue_name
 from jobcast.shared.options import JobOptions
 from jobcast.shared.redis import unavailable
 from jobcast.shared.states import LIVE, QUEUED, RUNNING, TERMINAL
 
-# Defaults of BullMQ keep finished jobs for ever.
-KEEP_COMPLETED: Final = {"age": 24 * 3600, "count": 1000}
-KEEP_FAILED: Final = {"age": 7 * 24 * 3600, "count": 5000}
 MOST_QUEUES: Final = 64
 """Queue handles kept open; each holds BullMQ's scripts. The one unused for longest is let go."""
 LONGEST_REASON: Final = 500
@@ -46,10 +45,11 @@ class Submitted:
 class JobQueues:
     """All queues of one Redis, from the producer's side. ``client`` comes from ``connect_for_bullmq``."""
 
-    def __init__(self, client: Redis, journal: Journal, *, prefix: str = "bull") -> None:
+    def __init__(self, client: Redis, journal: Journal, *, prefix: str = "bull", keys: Keys | None = None) -> None:
         self._client = client
         self._journal = journal
         self._prefix = prefix
+        self._definitions = Definitions(client, keys)
         self._queues: OrderedDict[str, Any] = OrderedDict()
         self._version: str | None = None
         self._writer = Writer()
@@ -67,13 +67,14 @@ class JobQueues:
         options = options or JobOptions()
         named = options.job_id is not None or options.deduplication is not None
         born = self._birth(apart=named)
-        wanted = _wanted(options, born)
+        told = wanted(options, await self._definitions.for_jobs(queue), born)
         if options.job_id is not None:
             await self._check_free(queue, options.job_id)
         with unavailable():
             handle = await self.handle(queue)
+            replaceable = await self._replaceable(handle, options)
             try:
-                job = await handle.add(name, data, wanted)
+                job = await handle.add(name, data, told)
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise BadRequest(f"the job's data cannot be written as JSON: {error}") from error
             fresh = True
@@ -82,6 +83,8 @@ class JobQueues:
                 kept = await Job.fromId(handle, job.id)
                 fresh = kept is not None and kept.timestamp == born
                 job = kept or job
+        if fresh and replaceable:
+            await self._tell_replaced(queue, replaceable, str(job.id))
         if fresh and not await self.announce(queue, job):
             raise NotPossible(f"job {job.id} was queued, but its id is that of a running job of another queue")
         return Submitted(str(job.id), fresh)
@@ -96,7 +99,8 @@ class JobQueues:
         check_queue_name(queue)
         check_bulk(jobs)
         await self._check_all_free(queue, [job.options.job_id for job in jobs if job.options.job_id is not None])
-        opts = [_wanted(job.options, self._birth(apart=job.named)) for job in jobs]
+        defaults = await self._definitions.for_jobs(queue)
+        opts = [wanted(job.options, defaults, self._birth(apart=job.named)) for job in jobs]
         with unavailable():
             added = await add_bulk(self._client, await self.handle(queue), jobs, opts)
         new = [job for job, fresh in added if fresh]
@@ -115,6 +119,20 @@ class JobQueues:
             return now_ms()
         self._last_birth = max(now_ms(), self._last_birth + 1)
         return self._last_birth
+
+    async def _replaceable(self, handle: Any, options: JobOptions) -> str | None:
+        """The job that this one takes the place of if it is still delayed."""
+        known = options.deduplication
+        return await handle.getDeduplicationJobId(known.id) if known is not None and known.replace else None
+
+    async def _tell_replaced(self, queue: str, job_id: str, by: str) -> None:
+        """BullMQ drops a replaced job without a word: whoever watches it would wait for ever."""
+        with unavailable():
+            if await Job.fromId(await self.handle(queue), job_id) is not None:
+                return
+        reading = await self._journal.read(job_id)
+        if reading.position is not None and reading.fields["state"].decode() in QUEUED:
+            await self._append(cancelled(job_id, reading, f"replaced by job {by}"))
 
     async def announce(self, queue: str, job: Any) -> bool:
         """Append ``job-queued`` for a job BullMQ holds; the same news twice is one event.
@@ -154,13 +172,7 @@ class JobQueues:
         if not await self._journal.request_cancel(job_id, reason):
             raise NotPossible(f"job {job_id} is over by now; only a job that is not over can be cancelled")
         if state in QUEUED and await self._remove_waiting(queue, job_id):
-            attempt = int(reading.fields["attempt"])
-            if int(reading.fields.get("over", b"0")) == attempt:
-                # It waits to be tried again: the last attempt is closed, what is cancelled is the one to come.
-                attempt += 1
-            await self._append(
-                JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
-            )
+            await self._append(cancelled(job_id, reading, reason))
             return "cancelled"
         return "cancelling"
 
@@ -184,7 +196,7 @@ class JobQueues:
         state, queue = reading.fields["state"].decode(), reading.fields["queue"].decode()
         with unavailable():
             job = await Job.fromId(await self.handle(queue), job_id)
-            ended_as = None if job is None or state in RUNNING else await _ended_as(job)
+            ended_as = None if job is None or state in RUNNING else await how_it_ended(job)
         if job is None and state in TERMINAL:
             raise UnknownJob(f"job {job_id} is no longer kept by its queue; submit it anew")
         if ended_as is None:
@@ -271,26 +283,3 @@ class JobQueues:
                 self._queues.popitem(last=False)
         self._queues.move_to_end(name)
         return handle
-
-
-def _wanted(options: JobOptions, born: int) -> dict[str, Any]:
-    """What BullMQ is told of a job."""
-    return {
-        "jobId": uuid.uuid4().hex,
-        "removeOnComplete": KEEP_COMPLETED,
-        "removeOnFail": KEEP_FAILED,
-        "attempts": 1,
-        **options.for_bullmq(),
-        "timestamp": born,
-    }
-
-
-async def _ended_as(job: Any) -> str | None:
-    """The set BullMQ holds the finished job in; None while it is not over.
-
-    BullMQ is asked, not the journal: a retry that reached only the journal can so be asked for again.
-    """
-    for ended in ("failed", "completed"):
-        if await job.isInZSet(ended):
-            return ended
-    return None

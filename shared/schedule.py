@@ -88,6 +88,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         for word, value in (
             ("jobId", self.opts.job_id),
             ("delay", self.opts.delay),
+            ("delayUntil", self.opts.delay_until),
             ("deduplication", self.opts.deduplication),
         ):
             if value is not None:

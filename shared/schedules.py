@@ -19,11 +19,12 @@ from bullmq import Job
 
 from jobcast.shared import logs
 from jobcast.shared.clock import now_ms
+from jobcast.shared.definitions import KEPT
 from jobcast.shared.errors import BadRequest, NotPossible, Unavailable
 from jobcast.shared.keys import Keys
 from jobcast.shared.names import check_queue_name
 from jobcast.shared.planned import Planned, read_planned
-from jobcast.shared.queue import KEEP_COMPLETED, KEEP_FAILED, JobQueues
+from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import unavailable
 from jobcast.shared.schedule import Schedule, next_run, next_slot
 
@@ -58,7 +59,7 @@ class Schedules:
             NotPossible: BullMQ still holds jobs of an earlier schedule of that id in the times to come.
         """
         told = schedule.checked().repeat.for_bullmq()
-        opts = {"removeOnComplete": KEEP_COMPLETED, "removeOnFail": KEEP_FAILED, **schedule.opts.for_bullmq()}
+        opts = {**KEPT, **schedule.opts.for_bullmq(now_ms())}
         with unavailable():
             handle = await self._queues.handle(schedule.queue)
             async with self._alone(handle, schedule.queue, schedule.id):

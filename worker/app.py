@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.dead_letters import DeadLetters
+from jobcast.shared.definitions import Definitions
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal.contract import Journal, Life
@@ -32,9 +33,11 @@ from jobcast.worker.breaker import Guard
 from jobcast.worker.calendar import Calendar
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.dead_letters import Burial
+from jobcast.worker.definitions import tell, words
 from jobcast.worker.ending import close, end_what_is_left, finished
 from jobcast.worker.handlers import shipped
 from jobcast.worker.heartbeat import Heart
+from jobcast.worker.locks import Locks
 from jobcast.worker.modules import load_modules
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.reconciler import Reconciler, Repairs
@@ -85,13 +88,14 @@ def run(
 
 
 class _Alive(NamedTuple):
-    """How others hear of this worker, it of them, and what it does unasked."""
+    """How others hear of this worker, it of them, what it does unasked, and what its jobs keep from others."""
 
     heart: Heart
     vigil: Vigil
     watchman: Watchman
     burial: Burial
     timetable: Calendar
+    locks: Locks
 
 
 class Service:
@@ -144,7 +148,10 @@ class Service:
         worker = _unique_name()
         job_queues = JobQueues(client, journal, prefix=settings.bullmq_prefix)
         burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
-        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout, burial=burial)
+        locks = Locks(commands)
+        runner = Runner(
+            journal, self._registry, worker=worker, timeout=settings.job_timeout, burial=burial, locks=locks
+        )
         consumers = [
             Consumer(
                 client,
@@ -161,13 +168,16 @@ class Service:
         for consumer in consumers:
             consumer.may_judge = lambda: vigil.is_calm
         self._say_start(definitions)
+        said = words(definitions, self._registry, settings.job_timeout)
+        telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")
         try:
             watchman = Watchman(settings, client, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
                 await self._work(
-                    consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman, burial, timetable)
+                    consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman, burial, timetable, locks)
                 )
         finally:
+            telling.cancel()
             await close(client, commands)
         _log.info(
             "worker ended",
@@ -185,7 +195,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil, watchman, burial, timetable = alive
+        heart, vigil, watchman, burial, timetable, locks = alive
 
         over = asyncio.Event()
 
@@ -203,6 +213,7 @@ class Service:
             for consumer in consumers:
                 group.create_task(work(consumer))
             group.create_task(vigil.run())
+            group.create_task(locks.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
             looks = [group.create_task(self._reconcile(consumer, journal, burial, over)) for consumer in consumers]
             group.create_task(watchman.run(over))
@@ -214,6 +225,7 @@ class Service:
             heart.began.set()  # one that never began must not be waited for
             await self._drain(consumers, runner)
             vigil.stop()
+            locks.stop()
             over.set()
 
     def _guard(self, commands: Redis, definition: QueueDefinition) -> Guard | None:

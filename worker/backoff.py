@@ -3,6 +3,7 @@
 BullMQ's Python port cannot be asked: its asynchronous strategies fail and its jitter is ignored.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 Kind = Literal["fixed", "exponential"]
@@ -20,3 +21,18 @@ def retry_delay(kind: Kind, delay: float, attempts_made: int, *, jitter: float =
     doublings = min(max(attempts_made - 1, 0), 64) if kind == "exponential" else 0
     whole = min(max(delay, 0) * 2.0**doublings, LONGEST_DELAY)
     return round(whole * (1.0 - jitter * chance))
+
+
+FALLBACK_DELAY: Final = 1000
+"""Milliseconds, where a function that should have said how long failed: not at once, and not never."""
+
+
+def custom_delay(
+    function: Callable[[int, BaseException | None], float], attempts_made: int, error: BaseException | None
+) -> int:
+    """Milliseconds by a user's own function; what it raises, or what is no number of ms, is ``FALLBACK_DELAY``."""
+    try:
+        said = function(attempts_made, error)
+        return round(min(said, LONGEST_DELAY)) if said >= 0 else FALLBACK_DELAY
+    except Exception:  # noqa: BLE001  a slip in there must not keep the job from its next attempt
+        return FALLBACK_DELAY

@@ -27,7 +27,18 @@ from jobcast.shared.redis import unavailable
 from jobcast.worker.values import cut
 
 NOT_COUNTED: Final = frozenset(
-    "bad-data unrecoverable unknown-handler bad-result refused retry-after rate-limited deferred unavailable".split()  # noqa: SIM905  a list of nine strings reads worse
+    {
+        "bad-data",
+        "unrecoverable",
+        "unknown-handler",
+        "bad-result",
+        "refused",
+        "lock-lost",
+        "retry-after",
+        "rate-limited",
+        "deferred",
+        "unavailable",
+    }
 )
 """Kinds of failure (see ``classify``) that are the job's own fault, or say that a service works and is busy, or that
 Redis does not: they say nothing of what the queue depends on."""

@@ -1,8 +1,11 @@
 """What a handler is given: the job's data, and the calls by which it tells how it goes."""
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from jobcast.worker.bridge import Blocking, Bridge
+from jobcast.worker.locks import DEFAULT_TTL, JobLocks
 from jobcast.worker.reporter import Attempt, AttemptReporter
 
 
@@ -36,8 +39,9 @@ class About:
 class Context(About):
     """For ``async def`` handlers. Every call raises ``Cancelled`` once the attempt is to end: let it pass."""
 
-    def __init__(self, data: Any, reporter: AttemptReporter) -> None:
+    def __init__(self, data: Any, reporter: AttemptReporter, locks: JobLocks) -> None:
         self.data = data
+        self._locks = locks
         self._attempt = reporter.attempt
         self._reporter = reporter
 
@@ -55,6 +59,21 @@ class Context(About):
         """See :meth:`AttemptReporter.check_cancelled`."""
         await self._reporter.check_cancelled()
 
+    @asynccontextmanager
+    async def lock(self, key: str, ttl: float = DEFAULT_TTL) -> AsyncIterator[None]:
+        """Hold ``lock:<what>:<which>`` for the block: no other job has it meanwhile, whichever worker runs it.
+
+        It is extended for as long as the block runs; ``ttl``, in seconds, is for how long it outlives a worker that
+        dies. If it is lost all the same, the attempt is stopped and fails.
+
+        Raises:
+            LockHeld: another job has it. Let it pass: the job is tried again later.
+            Unavailable: Redis is away.
+        """
+        await self._reporter.check_cancelled()
+        async with self._locks.hold(key, ttl):
+            yield
+
 
 class SyncContext(Blocking, About):
     """For plain functions, which run in a thread: the same calls, blocking.
@@ -68,4 +87,15 @@ class SyncContext(Blocking, About):
     def __init__(self, bridge: Bridge, context: Context) -> None:
         super().__init__(bridge, context)
         self.data = context.data
+        self._locks = context._locks  # noqa: SLF001  one thing in two forms
         self._attempt = context._attempt  # noqa: SLF001  one thing in two forms
+
+    @contextmanager
+    def lock(self, key: str, ttl: float = DEFAULT_TTL) -> Iterator[None]:
+        """See :meth:`Context.lock`."""
+        self.check_cancelled()
+        held = self._bridge.call(self._locks.acquire(key, ttl))
+        try:
+            yield
+        finally:
+            self._bridge.call(self._locks.release(held))

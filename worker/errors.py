@@ -4,6 +4,7 @@ BaseException
 └── Cancelled      the attempt is to stop: on request, at its time-out, or with its worker
 
 JobcastError
+├── LockHeld       another job has the lock that this one needs: it is tried again later
 ├── Unrecoverable  trying again cannot help
 │   └── BadData    the job's data is not what its handler takes
 ├── RetryAfter     not now: again in so many seconds
@@ -69,6 +70,20 @@ def cancelled_in(error: BaseException | None) -> Cancelled | None:
             found = found.exceptions[0]
         return found if isinstance(found, Cancelled) else None
     return None
+
+
+class LockHeld(JobcastError):
+    """Another job has the lock. Let it pass: the job waits and is tried again, and no attempt of it is used up.
+
+    ``holder``: the id of that job.
+    """
+
+    code = "lock-held"
+    retryable = True
+
+    def __init__(self, key: str, owner: str) -> None:
+        self.key, self.holder = key, owner.partition("/")[0]
+        super().__init__(f"lock {key} is held by job {self.holder}")
 
 
 class LockLost(JobcastError):

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.names import check_job_name, check_queue_name
 from jobcast.shared.options import JobOptions
@@ -19,6 +21,8 @@ LONGEST_TIMEOUT: Final = 7 * 24 * 3600.0
 class Handler:
     """A function that does one kind of job. ``timeout`` in seconds, None for the worker's default.
 
+    ``data``: the type its job's data is converted to, None for the plain values.
+
     ``is_async``: called on the event loop with a ``Context``; otherwise in a thread with a ``SyncContext``.
     """
 
@@ -27,6 +31,7 @@ class Handler:
     function: Callable[[Any], Any]
     is_async: bool
     timeout: float | None = None
+    data: Any = None
 
 
 class Registry:
@@ -37,7 +42,9 @@ class Registry:
         self._queues: dict[str, QueueDefinition] = {}
         self._schedules: dict[tuple[str, str], Schedule] = {}
 
-    def add(self, queue: str, name: str, function: Callable[..., Any], *, timeout: float | None = None) -> Handler:
+    def add(
+        self, queue: str, name: str, function: Callable[..., Any], *, timeout: float | None = None, data: Any = None
+    ) -> Handler:
         """Take a handler.
 
         Raises:
@@ -55,7 +62,8 @@ class Registry:
         _check_function(function)
         if timeout is not None and not 0 < timeout <= LONGEST_TIMEOUT:
             raise BadSettings(f"expected timeout in seconds above 0, at most {LONGEST_TIMEOUT:.0f}, got {timeout}")
-        handler = Handler(queue, name, function, _is_async(function), timeout)
+        _check_type(queue, name, data)
+        handler = Handler(queue, name, function, _is_async(function), timeout, data)
         self._handlers[queue, name] = handler
         return handler
 
@@ -100,7 +108,7 @@ class Registry:
 
     def copy_into(self, other: "Registry") -> None:
         for handler in self._handlers.values():
-            other.add(handler.queue, handler.name, handler.function, timeout=handler.timeout)
+            other.add(handler.queue, handler.name, handler.function, timeout=handler.timeout, data=handler.data)
         for definition in self._queues.values():
             other.declare(definition)
         for schedule in self._schedules.values():
@@ -111,15 +119,18 @@ USERS: Final = Registry()
 """What the modules of this process's user declare, by :func:`job` and :func:`queue`, when they are imported."""
 
 
-def job(queue: str, name: str, *, timeout: float | None = None) -> Callable[[F], F]:
+def job(queue: str, name: str, *, timeout: float | None = None, data: Any = None) -> Callable[[F], F]:
     """Make a function the handler of a job; ``timeout`` in seconds bounds each attempt.
+
+    ``data``: a type msgspec can check, a ``msgspec.Struct`` or a dataclass say. The handler finds its job's data as
+    one; a job whose data is none fails for good before the handler is called.
 
     An ``async def`` gets a ``Context``; a plain function runs in a thread of its own and gets a ``SyncContext``.
     What it returns is the job's result, and must be JSON. The function itself is given back unchanged.
     """
 
     def take(function: F) -> F:
-        USERS.add(queue, name, function, timeout=timeout)
+        USERS.add(queue, name, function, timeout=timeout, data=data)
         return function
 
     return take
@@ -152,6 +163,17 @@ def schedule(  # noqa: PLR0913  a schedule's words, each by its name
 def _called(function: Callable[..., Any]) -> str:
     module = getattr(function, "__module__", None) or "?"
     return f"{module}.{getattr(function, '__qualname__', repr(function))}"
+
+
+def _check_type(queue: str, name: str, data: Any) -> None:
+    if data is None:
+        return
+    try:
+        msgspec.json.Decoder(data)
+    except (TypeError, ValueError) as error:
+        raise BadSettings(
+            f"job {name!r} of queue {queue!r}: expected data as a type msgspec can check: {error}"
+        ) from error
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

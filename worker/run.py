@@ -16,7 +16,8 @@ from jobcast.shared.journal.contract import Reading
 from jobcast.worker import announce, execution
 from jobcast.worker.classify import UNKNOWN, classify
 from jobcast.worker.context import Context
-from jobcast.worker.errors import cancelled_in
+from jobcast.worker.errors import LockHeld, cancelled_in
+from jobcast.worker.locks import JobLocks, Locks
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.taken import TakenJob
@@ -52,6 +53,7 @@ class Failed:
     final: bool = False
     kind: str = UNKNOWN
     after: float | None = None
+    raised: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,19 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """It needs what another job has: back into the queue for a while, no attempt used up."""
+
+    error: str
+    raised: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """No longer ours; nothing is recorded."""
 
 
-Outcome = Completed | Failed | Withdrawn | Returned | Lost
+Outcome = Completed | Failed | Withdrawn | Returned | Postponed | Lost
 
 
 class Why(enum.Enum):
@@ -81,16 +91,19 @@ class Why(enum.Enum):
     TIMEOUT = enum.auto()
     SHUTDOWN = enum.auto()
     LOST = enum.auto()
+    UNLOCKED = enum.auto()
 
 
 class Run:
     """One attempt at work. The first reason to end it stands."""
 
-    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str) -> None:
+    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str, locks: Locks) -> None:
         self.job = job
         self.reporter = reporter
         self.execution: asyncio.Future[Any] | None = None
         self._worker = worker
+        self._locks = JobLocks(locks, f"{job.id}/{job.token}", self.lose_lock)
+        self._data = job.data
         self._why: Why | None = None
         self._hurry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = time.monotonic()
@@ -98,6 +111,9 @@ class Run:
     def lose(self) -> None:
         self._end(Why.LOST, LOST)
         self._make_haste()
+
+    def lose_lock(self, key: str) -> None:
+        self._end(Why.UNLOCKED, f"the job lost its lock {key}")
 
     def shut_down(self) -> None:
         self._end(Why.SHUTDOWN, STOPPED)
@@ -137,7 +153,7 @@ class Run:
         await self.reporter.append_all([queued, started], born=self.job.queued_at)
         if self.why is not None:
             return self._stopped()
-        return await self._execute(handler, handler.timeout or timeout)
+        return await self._execute(handler, self.job.definition.timeout(handler.name) or handler.timeout or timeout)
 
     def _before_start(self, handler: Handler | None, handlers: list[str]) -> Outcome | None:
         if self.why is not None:
@@ -151,16 +167,27 @@ class Run:
                 final=True,
                 kind="unknown-handler",
             )
+        return self._read_data(handler)
+
+    def _read_data(self, handler: Handler) -> Failed | None:
+        """Convert the data to what the handler takes; what does not fit fails before any work."""
+        if handler.data is None:
+            return None
+        try:
+            self._data = msgspec.convert(self.job.data, handler.data)
+        except msgspec.ValidationError as error:
+            return Failed(f"BadData: job {self.job.name}: {error}", final=True, kind="bad-data")
         return None
 
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
-        self.execution = running = execution.start(handler, Context(self.job.data, self.reporter))
+        self.execution = running = execution.start(handler, Context(self._data, self.reporter, self._locks))
+        running.add_done_callback(lambda _: self._locks.release_all())
         await _first(running, self.reporter.stop.asked, timeout)
         if not running.done():
             self._end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")
             await self._bring_to_end(handler, running, self._began + timeout - time.monotonic())
-        if not running.done() and self.why is Why.TIMEOUT and self.job.may_retry:
+        if not running.done() and self.why in {Why.TIMEOUT, Why.UNLOCKED} and self.job.may_retry:
             overtime = min(timeout, MOST_OVERTIME)
             await _first(running, self._hurry, overtime)
             if not running.done() and not self._hurry.done():
@@ -186,28 +213,33 @@ class Run:
             await asyncio.wait({running}, timeout=STOP_WAIT)
 
     def _judge(self, running: "asyncio.Future[Any]") -> Outcome:
-        """A handler that returns has completed, unless it was told before to stop, overstayed or lost its job.
+        """A handler that returns completed, unless it was told before to stop, overstayed or lost its job or a lock.
 
         One that was not told has done its work, whatever was asked meanwhile.
         """
         error: BaseException | None = None
         if running.done():
             error = asyncio.CancelledError() if running.cancelled() else running.exception()
-            if error is None and not self.reporter.stop.told and self.why not in {Why.TIMEOUT, Why.LOST}:
+            if error is None and not self.reporter.stop.told and self.why not in {Why.TIMEOUT, Why.LOST, Why.UNLOCKED}:
                 return self._completed(running.result())
         if self.why is not None:
             return self._stopped()
         if (cancelled := cancelled_in(error)) is not None:
             return Withdrawn(cancelled.reason)
+        return self._raised(error)
+
+    def _raised(self, error: BaseException | None) -> Outcome:
         match error:
             case asyncio.CancelledError():
                 return Failed("CancelledError: it left the handler though nobody had asked the job to stop")
+            case LockHeld():
+                return Postponed(error_text(error), error)
             case None:
                 return Failed("the handler ended without a result")
             case _:
                 trace = "".join(traceback.format_exception(error))
                 ruling = classify(error, self.job.definition.errors, time.time())
-                return Failed(error_text(error), trace, ruling.never, ruling.kind, ruling.after)
+                return Failed(error_text(error), trace, ruling.never, ruling.kind, ruling.after, error)
 
     def _stopped(self) -> Outcome:
         reason = self.reporter.stop.reason or ""
@@ -216,6 +248,8 @@ class Run:
                 return Withdrawn(reason)
             case Why.TIMEOUT:
                 return Failed(f"TimeoutError: {reason}", kind="timeout")
+            case Why.UNLOCKED:
+                return Failed(f"LockLost: {reason}", kind="lock-lost")
             case Why.SHUTDOWN:
                 return Returned()
             case _:

@@ -21,9 +21,10 @@ from jobcast.shared.names import check_job_id
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.errors import CANCELLED, LockLost
 from jobcast.worker.kept import kept_for
+from jobcast.worker.locks import Locks
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
-from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
+from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
 from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.values import error_text
@@ -33,14 +34,27 @@ MOST_POSTPONED: Final = 100
 LONGEST_TRACE: Final = 4000
 """Characters of a handler's trace in the log; its end says most."""
 
+SHORTEST_WAIT: Final = 1000
+LONGEST_WAIT: Final = 60_000
+"""Milliseconds a job waits, at least and at most, for a lock that another has; none at all would be a hot loop."""
+MOST_WAITS: Final = 100
+"""So often, an hour and a half at the longest wait; then each counts as a failure. A lock may never be free."""
+
 _log = logs.get("runner")
 
 
 class Runner:
     """Runs the jobs of all queues of this process. ``timeout`` in seconds, for handlers that have none of their own."""
 
-    def __init__(
-        self, journal: Journal, registry: Registry, *, worker: str, timeout: float, burial: Burial | None = None
+    def __init__(  # noqa: PLR0913  what the attempts of a process share
+        self,
+        journal: Journal,
+        registry: Registry,
+        *,
+        worker: str,
+        timeout: float,
+        locks: Locks,
+        burial: Burial | None = None,
     ) -> None:
         self.counts = Counts()
         self._journal = journal
@@ -49,6 +63,7 @@ class Runner:
         self._timeout = timeout
         self._burial = burial
         self._runs: dict[TakenJob, Run] = {}
+        self._locks = locks
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
         """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
@@ -56,7 +71,7 @@ class Runner:
             return None
         attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
-        run = Run(job, reporter, self._worker)
+        run = Run(job, reporter, self._worker, self._locks)
         job.on_lost = run.lose
         self._runs[job] = run
         try:
@@ -119,6 +134,8 @@ class Runner:
                 error = f"WorkerStopped: {STOPPED}; the job waits for another"
                 await self._tell(run, self._failed(run, error, used=0, final=False))
                 await surely(run.job.put_back)
+            case Postponed():
+                await self._postpone(run, outcome)
             case Lost():
                 raise LockLost(f"the lock of job {run.job.id} was gone when it was to be renewed")
 
@@ -157,13 +174,30 @@ class Runner:
             await self._tell(run, event, ttl=kept_for(job.keep(completed=False)))
             return
         chance = random.random()  # noqa: S311  spreads retries, guards nothing
-        delay, used = (job.retry_delay(chance), 1) if after is None else (round(after * 1000), 0)
+        delay, used = (job.retry_delay(chance, outcome.raised), 1) if after is None else (round(after * 1000), 0)
         await surely(job.hold)
         # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
         ttl = delay + DAY_MS if delay else None
         await self._tell(run, self._failed(run, outcome.error, used=used, final=False, delay=delay), ttl=ttl)
         again = job.retry if used else job.postpone
         await surely(lambda: again(delay, outcome.error, outcome.trace))
+
+    async def _postpone(self, run: Run, outcome: Postponed) -> None:
+        """Wait by the job's back-off, counted in such waits, and not for ever.
+
+        No attempt is used up: nothing was tried, and three attempts two seconds apart would be over long before a
+        lock that is held for minutes is free.
+        """
+        job = run.job
+        waits = job.attempt - job.attempts_made
+        if waits > MOST_WAITS:
+            await self._fail(run, Failed(f"{outcome.error}, {MOST_WAITS} times in a row", raised=outcome.raised))
+            return
+        delay = job.retry_delay(random.random(), outcome.raised, made=waits)  # noqa: S311  spreads retries
+        delay = min(max(delay, SHORTEST_WAIT), LONGEST_WAIT)
+        await surely(job.hold)
+        await self._tell(run, self._failed(run, outcome.error, used=0, final=False, delay=delay))
+        await surely(lambda: job.put_back(delay))
 
     async def _withdraw(self, run: Run, reason: str) -> None:
         job = run.job

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jobcast.shared.clock import now_ms
+from jobcast.shared.options import Backoff
 from jobcast.shared.redis import unavailable
-from jobcast.worker.backoff import Kind, retry_delay
+from jobcast.worker.backoff import Kind, custom_delay, retry_delay
 from jobcast.worker.errors import LockLost
 from jobcast.worker.kept import is_kept
 from jobcast.worker.queues import QueueDefinition
@@ -115,18 +116,24 @@ class TakenJob:
         """Why BullMQ wants this job to fail without being run: it stalled too often, or a child failed."""
         return str(self.raw.deferredFailure) if self.raw.deferredFailure else None
 
-    def retry_delay(self, chance: float) -> int:
-        """Milliseconds to wait if this attempt fails; a strategy that is not ours waits its plain delay."""
-        said = self.opts.get("backoff")
+    def retry_delay(self, chance: float, error: BaseException | None = None, *, made: int | None = None) -> int:
+        """Milliseconds to wait if this attempt fails; a strategy that is not ours waits its plain delay.
+
+        ``made``: as if so many attempts had been made, this one counted.
+        """
+        made = self.attempts_made + 1 if made is None else made
+        said, default = self.opts.get("backoff"), self.definition.backoff
+        ours = isinstance(said, dict) and said.get("type") in {"fixed", "exponential"}
+        if callable(default) and not ours:
+            return custom_delay(default, made, error)
         if isinstance(said, dict):
             kind: Kind = "exponential" if said.get("type") == "exponential" else "fixed"
             jitter = said.get("jitter")
             share = min(max(float(jitter), 0.0), 1.0) if isinstance(jitter, int | float) else 0.0
-            return retry_delay(kind, _whole(said.get("delay")), self.attempts_made + 1, jitter=share, chance=chance)
-        default = self.definition.backoff
-        if default is None:
+            return retry_delay(kind, _whole(said.get("delay")), made, jitter=share, chance=chance)
+        if not isinstance(default, Backoff):
             return 0
-        return retry_delay(default.type, default.delay, self.attempts_made + 1, jitter=default.jitter, chance=chance)
+        return retry_delay(default.type, default.delay, made, jitter=default.jitter, chance=chance)
 
     def lose(self) -> None:
         """Tell whoever runs it that the lock is gone; a move under way finds out by itself."""
@@ -193,11 +200,11 @@ class TakenJob:
             lambda: self.backend.moveToDelayed(self.id, now, delay, self.token, options), _QUEUED, None, used=0
         )
 
-    async def put_back(self) -> None:
-        """Back into the queue, at once, as if it had not been taken: no attempt is used up."""
+    async def put_back(self, delay: int = 0) -> None:
+        """Back into the queue, at once or after ``delay`` ms, as if not taken: no attempt is used up."""
         now = now_ms()
         await self._move(
-            lambda: self.backend.moveToDelayed(self.id, now, 0, self.token, {"skipAttempt": True}),
+            lambda: self.backend.moveToDelayed(self.id, now, delay, self.token, {"skipAttempt": True}),
             _QUEUED,
             None,
             used=0,

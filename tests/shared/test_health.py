@@ -57,15 +57,15 @@ async def test_system_4_stale_after_is_asked_of_the_job_name(site: Site) -> None
     active_for(site, "short", 310)
     active_for(site, "long", 44 * 60, "calculate-similarity")
     active_for(site, "too-long", 46 * 60, "calculate-similarity")
-    site.behind.set(
-        "jobcast:queue:{films}:definition", '{"concurrency": 2, "staleAfter": {"calculate-similarity": 2700}}'
+    site.behind.hset(
+        "jobcast:queue:{films}:definition", "jobs", '{"calculate-similarity": {"timeout": 1800, "staleAfter": 2700}}'
     )
     assert [job.id for job in (await health(site).look("films")).stuck] == ["too-long", "short"]
 
 
 async def test_a_definition_that_cannot_be_read_leaves_the_default(site: Site) -> None:
     active_for(site, "old", 310)
-    site.behind.set("jobcast:queue:{films}:definition", '{"staleAfter": 7}')
+    site.behind.hset("jobcast:queue:{films}:definition", "jobs", '{"encode": 7}')
     assert [job.id for job in (await health(site).look("films")).stuck] == ["old"]
 
 

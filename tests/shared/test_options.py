@@ -12,7 +12,7 @@ from tests.shared.hostile import HOSTILE
 
 def test_no_options_are_no_words_for_bullmq() -> None:
     assert read_options(None) == read_options({}) == JobOptions()
-    assert JobOptions().for_bullmq() == {}
+    assert JobOptions().for_bullmq(0) == {}
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ def test_no_options_are_no_words_for_bullmq() -> None:
     ids=str,
 )  # fmt: skip
 def test_what_was_said_reaches_bullmq_in_the_same_words(given: dict[str, Any]) -> None:
-    said = read_options(given).for_bullmq()
+    said = read_options(given).for_bullmq(0)
     assert said == given
     assert {name: type(value) for name, value in said.items()} == {name: type(given[name]) for name in given}
 
 
 def test_a_backoff_without_a_delay_says_zero() -> None:
-    assert read_options({"backoff": {"type": "exponential"}}).for_bullmq() == {
+    assert read_options({"backoff": {"type": "exponential"}}).for_bullmq(0) == {
         "backoff": {"type": "exponential", "delay": 0, "jitter": 0.0}
     }
 

@@ -5,12 +5,13 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from jobcast.shared.definitions import KEEP_COMPLETED, KEEP_FAILED
 from jobcast.shared.errors import BadJobId, BadQueueName, BadRequest, JobcastError, PayloadTooLarge
 from jobcast.shared.keys import Keys
 from jobcast.shared.options import read_options
-from jobcast.shared.queue import KEEP_COMPLETED, KEEP_FAILED
 from tests.shared.bullmq import Site, open_site
 from tests.support.redis_server import RedisServer
 
@@ -55,7 +56,9 @@ async def test_the_options_reach_bullmq_in_its_own_words(site: Site) -> None:
 async def test_finished_jobs_are_not_kept_for_ever_unless_asked_for(site: Site) -> None:
     submitted = await site.queues.submit("films", "encode", {})
     opts = (await site.kept(submitted.job_id)).opts
-    assert (opts["removeOnComplete"], opts["removeOnFail"]) == (KEEP_COMPLETED, KEEP_FAILED)
+    assert (opts["removeOnComplete"], opts["removeOnFail"]) == tuple(
+        msgspec.to_builtins(keep) for keep in (KEEP_COMPLETED, KEEP_FAILED)
+    )
 
 
 async def test_a_delayed_job_is_delayed_in_both_records(site: Site) -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobcast.shared.definitions import Limiter
 from jobcast.shared.errors import BadQueueName, BadRequest, BadSettings
 from jobcast.shared.events import JobCompleted
 from jobcast.worker.backoff import LONGEST_DELAY, retry_delay
-from jobcast.worker.queues import Limiter, QueueDefinition
+from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.registry import Registry
 from jobcast.worker.throttle import INTERVAL, Throttle
 from jobcast.worker.values import LONGEST_LINE, check_carried, cut, error_text, read_line, read_progress
