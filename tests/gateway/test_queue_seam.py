@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.gateway.queue_seam import QueueWorld
 
 
-@settings(max_examples=3000)
+@settings(max_examples=1500)
 @given(history=st.integers(2, 12), script=st.binary(min_size=60, max_size=120))
 def test_a_client_is_told_everything_of_every_job_whatever_happens_in_between(history: int, script: bytes) -> None:
     QueueWorld(history).run(script)
