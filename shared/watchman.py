@@ -85,7 +85,9 @@ class Watchman:
                 # Not waited for: a receiver may hang, and what is not noted as delivered is delivered by the next.
                 for task in tasks:
                     task.cancel()
-            with contextlib.suppress(Unavailable):
-                await self._lease.release()
+            # Asked only of who has it: an end must not wait for a Redis that is away.
+            if held:
+                with contextlib.suppress(Unavailable):
+                    await self._lease.release()
         finally:
             await self._sink.close()

@@ -14,7 +14,8 @@ STREAM_PAGES: Final = 11
 
 _ENDED: Final = frozenset({"completed", "failed"})
 _WAITING: Final = frozenset({"wait", "paused", "prioritized", "delayed", "waiting-children"})
-_WENT_ON: Final = frozenset({"added", "waiting", "delayed", "active", "waiting-children", "stalled", "removed"})
+_QUEUED: Final = frozenset({"added", "waiting", "delayed", "waiting-children"})
+_WENT_ON: Final = frozenset({"active", "stalled", "removed"})
 
 Standing = Literal["completed", "failed", "gone"]
 
@@ -75,10 +76,10 @@ class Ends:
         return End(completed, text, int(data["finishedOn"]), self._read(data, job_id))
 
     async def told(self, job_ids: Collection[str]) -> dict[str, End]:
-        """The ends of jobs that were not kept, as far as BullMQ's stream of events still tells them.
+        """The ends of jobs that are gone, as far as BullMQ's stream of events still tells them.
 
-        A job's last move decides: one that was removed while it waited was cancelled, by Bull Board say; one that was
-        removed later, or only began, has no end.
+        A job's last move decides: one that was removed or drained while it waited was cancelled, by Bull Board say; one
+        that was removed later, or only began, has no end.
         """
         left, found, last = set(job_ids), {}, "+"
         for _ in range(STREAM_PAGES):
@@ -88,9 +89,11 @@ class Ends:
                 page = await self._backend.conn.xrevrange(self._backend.keys["events"], last, "-", count=STREAM_PAGE)
             for entry_id, fields in page:
                 job_id, event = fields.get("jobId", ""), fields.get("event")
-                if job_id in left and event in _ENDED | _WENT_ON:
+                if job_id in left and event in _ENDED | _QUEUED | _WENT_ON:
                     left.discard(job_id)
-                    if event in _ENDED or (event == "removed" and fields.get("prev") in _WAITING):
+                    # A drain leaves no trace; but whoever takes a job says so in the same step.
+                    was_removed = event in _QUEUED or (event == "removed" and fields.get("prev") in _WAITING)
+                    if event in _ENDED or was_removed:
                         found[job_id] = _told(entry_id, fields)
             if len(page) < STREAM_PAGE:
                 break
@@ -100,7 +103,7 @@ class Ends:
 
 def _told(entry_id: str, fields: dict[str, str]) -> End:
     at = int(entry_id.partition("-")[0])
-    if fields["event"] == "removed":
+    if fields["event"] not in _ENDED:
         return End(False, f"{CANCELLED}removed from its queue", at, removed=True)
     completed = fields["event"] == "completed"
     text = fields.get("returnvalue" if completed else "failedReason") or ""

@@ -20,10 +20,11 @@ const ASKED = {
       text: 'Its queue forgets jobs that ended long ago: they can be tried again no more. Their history expires by itself.',
       fields: [
         { key: 'state', label: 'Which jobs', choices: [['completed', 'completed'], ['failed', 'failed']] },
-        { key: 'hours', label: 'Ended more than so many hours ago', type: 'number', min: 0, max: 100_000, step: 'any', value: 168, required: true },
+        { key: 'hours', label: 'Ended more than so many hours ago', type: 'number', min: 0, max: 100_000, step: 'any',
+          placeholder: '24 for completed, 168 for failed' },
       ],
     });
-    return given && { state: given.state, olderThan: given.hours * 3600 };
+    return given && { state: given.state, ...(Number.isFinite(given.hours) ? { olderThan: given.hours * 3600 } : {}) };
   },
   drain: (name) => ask({
     title: `Drain ${name}?`, verb: 'Cancel them',

@@ -11,7 +11,7 @@ from tests.worker.conftest import Bench
 SOON = Timing(every=0.1, grace=0.2, gone_after=0.6)
 
 
-async def test_system_2_and_5_bull_board_retries_promotes_removes_pauses_and_resumes(
+async def test_system_2_and_5_bull_board_retries_promotes_removes_empties_pauses_and_resumes(
     bench: Bench, run_node: RunNode
 ) -> None:
     @bench.handler()
@@ -32,9 +32,10 @@ async def test_system_2_and_5_bull_board_retries_promotes_removes_pauses_and_res
         assert (await bench.seen(failed, "job-completed")).attempt == 2
         await bench.seen(delayed, "job-completed")
         await press("pause")
-        removed, stays = await bench.submit(), await bench.submit()
-        await press(f"{removed}/clean", "resume")
+        removed, emptied = await bench.submit(), await bench.submit()
+        await press(f"{removed}/clean", "empty", "resume")
         last = await bench.seen(removed, "job-cancelled")
-        await bench.seen(stays, "job-completed")
+        await bench.seen(emptied, "job-cancelled")
+        await bench.ended(await bench.submit())
     assert isinstance(last, JobCancelled)
     assert last.reason == "removed from its queue"

@@ -149,6 +149,19 @@ async def test_a_job_removed_while_it_waited_is_told_of_as_cancelled(bench: Benc
     assert repairs == Repairs(told=2)
 
 
+async def test_jobs_drained_by_others_are_told_of_as_cancelled_and_one_that_began_is_not(bench: Bench) -> None:
+    waits: list[dict[str, Any]] = [{}, {"delay": 60_000}, {"priority": 1}]
+    ran = await bench.submit()
+    drained = [await bench.submit(**opts) for opts in waits]
+    async with _taken(bench, ran), _reconciler(bench, Timing(grace=0.0)) as (reconciler, repairs):
+        await (await bench.queues.handle("work")).drain(True)
+        await bench.client.delete(f"bull:work:{ran}")
+        await reconciler.look()
+    assert [(await bench.kinds(job_id))[-1] for job_id in drained] == ["job-cancelled"] * 3
+    assert (await bench.kinds(ran))[-1] == "job-queue-to-start"
+    assert repairs == Repairs(told=3)
+
+
 async def test_what_disagrees_for_a_moment_is_left_alone(bench: Bench) -> None:
     """Every end is on its way for a moment; and what still changes is in somebody's hand."""
     job_id = await bench.submit()
