@@ -97,7 +97,7 @@ class Pair:
         try:
             gateway.check_log()
         except AssertionError as error:
-            self.complaints.append(f"a gateway logged an error: {str(error)[-3000:]}")
+            self.complaints.append(f"a gateway logged an error: {str(error)[:6000]}")
 
     async def close(self) -> None:
         for task in list(self._repairs):
