@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import jobcast
-from jobcast.cli import exits, options
+from jobcast.cli import exits, flow_command, options
 from jobcast.cli.job_commands import job
 from jobcast.cli.queue_commands import queue
 from jobcast.shared.errors import JobcastError
@@ -253,8 +253,8 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
         return exits.INTERRUPTED
 
 
-cli.add_command(job)
-cli.add_command(queue)
+for each in (flow_command.submit_flow, job, queue):
+    cli.add_command(each)
 
 
 def main(args: Sequence[str] | None = None) -> int:

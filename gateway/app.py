@@ -25,6 +25,7 @@ from jobcast.gateway.engine.house import Door, House
 from jobcast.gateway.engine.limits import Limits
 from jobcast.gateway.engine.serving import Server, listen
 from jobcast.gateway.feed import Feed
+from jobcast.gateway.flow_routes import FlowRoutes
 from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
@@ -35,6 +36,7 @@ from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
 from jobcast.shared.errors import JobcastError
+from jobcast.shared.flows import JobFlows
 from jobcast.shared.health import Health, Thresholds
 from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal import Life, RedisJournal
@@ -103,6 +105,7 @@ class Gateway:
         health = Health(queues, keys, Thresholds.of(settings))
         self._routes = Routes(journal, queues, health, metrics, self.feed)
         self._operations = OperationRoutes(Operations(queues, journal), health, journal)
+        self._flow_routes = FlowRoutes(JobFlows(queues, journal))
         guard = _guard(settings)
         doors: dict[str, Door] = {
             **dict.fromkeys(PATHS, self._sockets.engine),
@@ -128,6 +131,7 @@ class Gateway:
                 Route("/api/v1/queues/{queue}/events", streams.queue_events, methods=["GET"]),
                 *self._operations.table(),
                 *self._routes.table(),
+                *self._flow_routes.table(),
                 Route("/", _page, methods=["GET"]),
                 Mount("/dashboard", _Assets(directory=DASHBOARD)),
             ],

@@ -9,20 +9,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobcast.worker.batch import Batch, TooManyFailed
     from jobcast.worker.context import Context, SyncContext
+    from jobcast.worker.dependency import DependencyFailed, DependencyNotReady
     from jobcast.worker.errors import Cancelled, Unrecoverable
     from jobcast.worker.outside import Reporter, SyncReporter
     from jobcast.worker.registry import job
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "Context", "Reporter", "SyncContext", "SyncReporter", "Unrecoverable", "job"]
+__all__ = [
+    "Batch",
+    "Cancelled",
+    "Context",
+    "DependencyFailed",
+    "DependencyNotReady",
+    "Reporter",
+    "SyncContext",
+    "SyncReporter",
+    "TooManyFailed",
+    "Unrecoverable",
+    "job",
+]
 
 _HOMES = {
+    "Batch": "jobcast.worker.batch",
     "Cancelled": "jobcast.worker.errors",
     "Context": "jobcast.worker.context",
+    "DependencyFailed": "jobcast.worker.dependency",
+    "DependencyNotReady": "jobcast.worker.dependency",
     "Reporter": "jobcast.worker.outside",
     "SyncContext": "jobcast.worker.context",
     "SyncReporter": "jobcast.worker.outside",
+    "TooManyFailed": "jobcast.worker.batch",
     "Unrecoverable": "jobcast.worker.errors",
     "job": "jobcast.worker.registry",
 }

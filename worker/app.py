@@ -19,6 +19,7 @@ from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal.contract import Journal, Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
+from jobcast.shared.parents import Parents
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Timing as Watching
@@ -26,6 +27,7 @@ from jobcast.shared.vigil import Vigil
 from jobcast.shared.watchman import Watchman
 from jobcast.worker import reconciler
 from jobcast.worker.consumer import Consumer, Timing
+from jobcast.worker.family import Family
 from jobcast.worker.handlers import shipped
 from jobcast.worker.heartbeat import Heart
 from jobcast.worker.modules import load_modules
@@ -84,6 +86,7 @@ class _Alive(NamedTuple):
     heart: Heart
     vigil: Vigil
     watchman: Watchman
+    family: Family
 
 
 class Service:
@@ -132,7 +135,8 @@ class Service:
         journal = RedisJournal(commands, keys, life)
         vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
         worker = _unique_name()
-        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout)
+        family = Family(Parents(client, journal, prefix=settings.bullmq_prefix))
+        runner = Runner(journal, self._registry, worker=worker, timeout=settings.job_timeout, family=family)
         consumers = [
             Consumer(client, each, runner.run, prefix=settings.bullmq_prefix, timing=self._timing)
             for each in definitions
@@ -143,8 +147,9 @@ class Service:
         try:
             watchman = Watchman(settings, client, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman))
+                await self._work(consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman, family))
         finally:
+            await family.close()
             await _close(client, commands)
         _log.info(
             "worker ended",
@@ -162,7 +167,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil, watchman = alive
+        heart, vigil, watchman, family = alive
 
         over = asyncio.Event()
 
@@ -181,7 +186,7 @@ class Service:
                 group.create_task(work(consumer))
             group.create_task(vigil.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
-            looks = [group.create_task(self._reconcile(consumer, journal, over)) for consumer in consumers]
+            looks = [group.create_task(self._reconcile(each, journal, family, over)) for each in consumers]
             group.create_task(watchman.run(over))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
@@ -192,9 +197,10 @@ class Service:
             vigil.stop()
             over.set()
 
-    async def _reconcile(self, consumer: Consumer, journal: Journal, over: asyncio.Event) -> None:
+    async def _reconcile(self, consumer: Consumer, journal: Journal, family: Family, over: asyncio.Event) -> None:
         queue, timing = consumer.definition.name, self._reconciling
         looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing)
+        looker.family = family
 
         async def step() -> None:
             if not await wait_for_event(over, timing.next()):

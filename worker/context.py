@@ -1,8 +1,11 @@
 """What a handler is given: the job's data, and the calls by which it tells how it goes."""
 
+from collections.abc import Collection
 from typing import Any
 
 from jobcast.worker.bridge import Blocking, Bridge
+from jobcast.worker.dependency import FINAL, require
+from jobcast.worker.family import Children, Kin
 from jobcast.worker.reporter import Attempt, AttemptReporter
 
 
@@ -36,8 +39,9 @@ class About:
 class Context(About):
     """For ``async def`` handlers. Every call raises ``Cancelled`` once the attempt is to end: let it pass."""
 
-    def __init__(self, data: Any, reporter: AttemptReporter) -> None:
+    def __init__(self, data: Any, reporter: AttemptReporter, kin: Kin) -> None:
         self.data = data
+        self._kin = kin
         self._attempt = reporter.attempt
         self._reporter = reporter
 
@@ -55,6 +59,28 @@ class Context(About):
         """See :meth:`AttemptReporter.check_cancelled`."""
         await self._reporter.check_cancelled()
 
+    async def children(self) -> Children:
+        """What became of the jobs this one waited for, as a parent in a flow: results and failures by id.
+
+        Raises:
+            PayloadTooLarge: the results are more than 16 MiB together.
+        """
+        self._reporter.stop.check()
+        return await self._kin.children()
+
+    async def require(self, job_id: str, *, final: Collection[str] = FINAL) -> Any:
+        """The result of another job, which must be completed before this one can go on.
+
+        ``final``: the states of it, ``unknown`` among them, in which waiting is in vain.
+
+        Raises:
+            DependencyNotReady: it is not completed; the attempt fails, to be tried again.
+            DependencyFailed: it is in one of the ``final`` states; the job fails for good.
+            BadJobId: not a job's id.
+        """
+        self._reporter.stop.check()
+        return await require(self._reporter.journal, job_id, final)
+
 
 class SyncContext(Blocking, About):
     """For plain functions, which run in a thread: the same calls, blocking.
@@ -67,5 +93,14 @@ class SyncContext(Blocking, About):
 
     def __init__(self, bridge: Bridge, context: Context) -> None:
         super().__init__(bridge, context)
+        self._context = context
         self.data = context.data
         self._attempt = context._attempt  # noqa: SLF001  one thing in two forms
+
+    def children(self) -> Children:
+        """See :meth:`Context.children`."""
+        return self._bridge.call(self._context.children())
+
+    def require(self, job_id: str, *, final: Collection[str] = FINAL) -> Any:
+        """See :meth:`Context.require`."""
+        return self._bridge.call(self._context.require(job_id, final=final))

@@ -28,6 +28,7 @@ from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
 from jobcast.worker.ended import End, Ends, Standing
 from jobcast.worker.errors import CANCELLED
+from jobcast.worker.family import Family
 from jobcast.worker.outside import PROGRAM
 from jobcast.worker.repair import LOST, is_newer, owed, unfinished_retry
 from jobcast.worker.supervise import PATIENCE
@@ -90,6 +91,8 @@ class Reconciler:
         self._ends = ends
         self._repairs = repairs
         self._timing = timing
+        self.family: Family | None = None
+        """Whom the ends of children are told to, and who looks after the queue's parents."""
         self._suspects: dict[str, _Suspect] = {}
 
     async def look(self) -> None:
@@ -110,6 +113,8 @@ class Reconciler:
             if cursor is None:
                 break
         self._suspects = seen
+        if self.family is not None:
+            await self.family.look(self._queue)
 
     async def _compare(self, job_ids: list[str]) -> list[_Suspect]:
         standings = await self._ends.standings(job_ids)
@@ -184,6 +189,8 @@ class Reconciler:
             self._repairs.refused += 1
             _log.warning("a job's end could not be made good", job_id=job_id, queue=self._queue, reason=str(refused))
             return
+        if appended.parent is not None and self.family is not None:
+            await self.family.child_ended(appended.parent, completed=end.completed)
         if appended.fresh:
             self._repairs.told += 1
             state = events[-1].leads_to

@@ -9,7 +9,7 @@ could not be recorded by then is the handler's to know: it is told by an error. 
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -84,6 +84,8 @@ class AttemptReporter:
         self.stop = Stop()
         self.cancel_requested: str | None = None
         self.refused: Refused | None = None
+        self.on_parent: Callable[[str], None] = lambda _: None
+        """Called with the id of a parent whose numbers an event of this attempt changed."""
         self._journal = journal
         self._counts = counts or Counts()
         self._writer = Writer()
@@ -92,6 +94,11 @@ class AttemptReporter:
         self._lines = 0
         self._turn = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
+        self._share: float | None = None
+
+    @property
+    def journal(self) -> Journal:
+        return self._journal
 
     async def progress(
         self, value: Any, stage: str | None = None, details: Any = None, eta: float | None = None
@@ -105,7 +112,7 @@ class AttemptReporter:
             BadRequest, PayloadTooLarge: nothing that can be told.
         """
         self.stop.check()
-        said = read_progress(value, stage, details, eta)
+        said = read_progress(value, stage, details, eta).after(self._share)
         event = JobProgress(
             **self._common(),
             progress=said.progress,
@@ -272,6 +279,9 @@ class AttemptReporter:
             return None
         if answer.cancelling is not None:
             self.hear_cancel(answer.cancelling)
+        self._share = answer.share
+        if answer.parent is not None:
+            self.on_parent(answer.parent)
         return answer
 
     def hear_cancel(self, reason: str) -> None:

@@ -16,6 +16,7 @@ from jobcast.shared.journal.contract import Reading
 from jobcast.worker import announce, execution
 from jobcast.worker.context import Context
 from jobcast.worker.errors import Unrecoverable, cancelled_in
+from jobcast.worker.family import Kin
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.taken import TakenJob
@@ -148,7 +149,7 @@ class Run:
 
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
-        self.execution = running = execution.start(handler, Context(self.job.data, self.reporter))
+        self.execution = running = execution.start(handler, Context(self.job.data, self.reporter, Kin(self.job)))
         await _first(running, self.reporter.stop.asked, timeout)
         if not running.done():
             self._end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")

@@ -19,6 +19,7 @@ from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
 from jobcast.worker.errors import CANCELLED, LockLost
+from jobcast.worker.family import Family
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
 from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Returned, Run, Withdrawn
@@ -35,12 +36,15 @@ _log = logs.get("runner")
 class Runner:
     """Runs the jobs of all queues of this process. ``timeout`` in seconds, for handlers that have none of their own."""
 
-    def __init__(self, journal: Journal, registry: Registry, *, worker: str, timeout: float) -> None:
+    def __init__(
+        self, journal: Journal, registry: Registry, *, worker: str, timeout: float, family: Family | None = None
+    ) -> None:
         self.counts = Counts()
         self._journal = journal
         self._registry = registry
         self._worker = worker
         self._timeout = timeout
+        self._family = family
         self._runs: dict[TakenJob, Run] = {}
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
@@ -51,13 +55,19 @@ class Runner:
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
         run = Run(job, reporter, self._worker)
         job.on_lost = run.lose
+        family = self._family
         self._runs[job] = run
         try:
+            if family is not None and job.parent_id is not None and job.parent_queue is not None:
+                reporter.on_parent = family.changed
+                await family.prepare(job.parent_queue, job.parent_id)
             handler = self._registry.find(job.queue, job.name)
             reading = await surely(lambda: self._journal.read(job.id)) if job.attempt > 1 else None
             outcome = await run.outcome(handler, self._registry.names(job.queue), self._timeout, reading)
             reporter.stop.ask("the attempt is over")
             await self._record(run, outcome)
+            if family is not None and job.parent_id is not None:
+                await family.child_ended(job.parent_id, completed=isinstance(outcome, Completed))
         except LockLost as error:
             _log.warning("a job was lost", job_id=job.id, queue=job.queue, error=str(error))
         except Unavailable as error:

@@ -21,6 +21,8 @@ PURE = (
     "shared/names.py",
     "shared/options.py",
     "shared/errors.py",
+    "shared/rollup.py",
+    "shared/flow_tree.py",
     "gateway/held.py",
     "gateway/known_jobs.py",
     "gateway/queue_watch.py",
