@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import jobcast
-from jobcast.cli import exits, options
+from jobcast.cli import exits, flow_command, options
 from jobcast.cli.dead_letters import dead_letters
 from jobcast.cli.job_commands import job
 from jobcast.cli.queue_commands import queue
@@ -193,9 +193,6 @@ def tail(  # noqa: PLR0913  one for each option
     return _follow(options.gateway_url(url), job_ids, queue, since, as_json=as_json, patience=patience)
 
 
-cli.add_command(dead_letters)
-
-
 def _follow(  # noqa: PLR0913  what both commands say of a tail
     url: str,
     job_ids: Sequence[str],
@@ -217,11 +214,8 @@ def _follow(  # noqa: PLR0913  what both commands say of a tail
         return exits.INTERRUPTED
 
 
-cli.add_command(gateway)
-cli.add_command(worker)
-cli.add_command(job)
-cli.add_command(queue)
-cli.add_command(schedule)
+for each in (gateway, worker, flow_command.submit_flow, job, queue, schedule, dead_letters):
+    cli.add_command(each)
 
 
 def main(args: Sequence[str] | None = None) -> int:

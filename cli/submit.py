@@ -15,7 +15,7 @@ from jobcast.shared.names import check_job_id
 TIMEOUT: Final = 15.0
 
 
-def read_data(given: str) -> Any:
+def read_data(given: str, option: str = "--data") -> Any:
     """A job's data: JSON as it stands, ``@file``, or ``@-`` for standard input.
 
     Raises:
@@ -25,9 +25,9 @@ def read_data(given: str) -> Any:
         text = given.encode() if not given.startswith("@") else _read(given[1:])
         return msgspec.json.decode(text)
     except OSError as error:
-        raise BadRequest(f"--data: {given[1:]} cannot be read: {error.strerror}") from error
+        raise BadRequest(f"{option}: {given[1:]} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BadRequest(f'--data: expected JSON, as in \'{{"path": "/usr/lib"}}\': {error}') from error
+        raise BadRequest(f'{option}: expected JSON, as in \'{{"path": "/usr/lib"}}\': {error}') from error
 
 
 def _read(name: str) -> bytes:
@@ -35,7 +35,12 @@ def _read(name: str) -> bytes:
 
 
 def submit(url: str, body: dict[str, Any]) -> str:
-    """Queue a job; returns its id.
+    """Queue a job; returns its id. Raises as :func:`send`."""
+    return str(send(url, "/api/v1/jobs", body)["jobId"])
+
+
+def send(url: str, path: str, body: Any) -> dict[str, Any]:
+    """Queue what the body says at one of the gateway's doors; its answer, which carries a ``jobId``.
 
     Not tried again by itself: without an id of the caller's choice a second try may be a second job.
 
@@ -46,7 +51,7 @@ def submit(url: str, body: dict[str, Any]) -> str:
     try:
         with httpx.Client(timeout=TIMEOUT, trust_env=not is_loopback(url)) as client:
             answer = client.post(
-                door(url, "/api/v1/jobs"),
+                door(url, path),
                 content=msgspec.json.encode(body),
                 headers={"content-type": "application/json"},
             )
@@ -54,14 +59,15 @@ def submit(url: str, body: dict[str, Any]) -> str:
         raise Unreachable(f"no gateway answers at {url} ({error}); is it running? (jobcast up)") from error
     except httpx.HTTPError as error:
         raise Unreachable(f"{url} did not answer ({error}); the job may have been queued all the same") from error
-    return _job_id(url, answer)
+    return _read_answer(url, answer)
 
 
-def _job_id(url: str, answer: httpx.Response) -> str:
+def _read_answer(url: str, answer: httpx.Response) -> dict[str, Any]:
     try:
         said = msgspec.json.decode(answer.content, type=dict[str, Any])
         if answer.is_success:
-            return check_job_id(said.get("jobId"))
+            check_job_id(said.get("jobId"))
+            return said
         code, message = str(said["code"]), str(said["message"])
     except (msgspec.DecodeError, BadRequest, KeyError) as error:
         raise Unreachable(

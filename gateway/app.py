@@ -24,6 +24,7 @@ from jobcast.gateway.engine.house import Door, House
 from jobcast.gateway.engine.limits import Limits
 from jobcast.gateway.engine.serving import Server, listen
 from jobcast.gateway.feed import Feed
+from jobcast.gateway.flow_routes import FlowRoutes
 from jobcast.gateway.guard import LOOPBACK, Guard, GuardedApp
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.metrics import Metrics
@@ -38,6 +39,7 @@ from jobcast.shared import logs
 from jobcast.shared.circuit import Circuits
 from jobcast.shared.dead_letters import DeadLetters
 from jobcast.shared.errors import JobcastError
+from jobcast.shared.flows import JobFlows
 from jobcast.shared.health import Health, Thresholds
 from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal import Life, RedisJournal
@@ -99,6 +101,7 @@ class Gateway:
         self._operations = OperationRoutes(Operations(queues, journal), health, journal)
         self._dead_letters = DeadLetterRoutes(DeadLetters(queues, journal))
         self._schedules = ScheduleRoutes(Schedules(queues, keys))
+        self._flow_routes = FlowRoutes(JobFlows(queues, journal))
         guard = _guard(settings)
         doors: dict[str, Door] = {
             **dict.fromkeys(PATHS, self._sockets.engine),
@@ -126,6 +129,7 @@ class Gateway:
                 *self._schedules.table(),
                 *self._routes.table(),
                 *self._dead_letters.table(),
+                *self._flow_routes.table(),
                 Route("/", front_page, methods=["GET"]),
                 Mount("/dashboard", Assets(directory=DASHBOARD)),
             ],

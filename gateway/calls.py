@@ -99,7 +99,7 @@ class Calls:
 
     async def _cancel_job(self, _client: Client, payload: Any) -> Answer:
         job_id = check_job_id(_field(payload, "jobId"))
-        return {"ok": True, "state": await self._queues.cancel(job_id, read_reason(payload))}
+        return {"ok": True, **(await self._queues.cancel_family(job_id, read_reason(payload))).to_dict()}
 
 
 def plain(snapshot: Snapshot) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class Routes:
         reason = request.query_params.get("reason")
         if reason is not None and len(reason) > LONGEST_REASON:
             raise BadRequest(f"expected a reason of at most {LONGEST_REASON} characters")
-        return JsonResponse({"jobId": job_id, "state": await self._queues.cancel(job_id, reason)}, 202)
+        return JsonResponse({"jobId": job_id, **(await self._queues.cancel_family(job_id, reason)).to_dict()}, 202)
 
     async def retry(self, request: Request) -> Response:
         job_id = check_job_id(request.path_params["job_id"])
@@ -258,6 +258,7 @@ def job_view(found: Snapshot) -> dict[str, Any]:
         "error": _or_none(found.error),
         "attempts": found.attempt,
         "maxAttempts": found.max_attempts,
+        **{name: told for name, told in (("parentId", found.parent_id), ("children", found.children)) if told},
         "createdAt": _iso(found.queued_at),
         "processedAt": _iso(found.started_at),
         "finishedAt": _iso(found.finished_at),

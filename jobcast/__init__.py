@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobcast.shared.schedule import Repeat
+    from jobcast.worker.batch import Batch, TooManyFailed
     from jobcast.worker.context import Context, SyncContext
+    from jobcast.worker.dependency import DependencyFailed, DependencyNotReady
     from jobcast.worker.errors import Cancelled, LockHeld, RetryAfter, Unrecoverable
     from jobcast.worker.outside import Reporter, SyncReporter
     from jobcast.worker.queues import QueueDefinition, read_definitions
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Batch",
     "Cancelled",
     "Context",
+    "DependencyFailed",
+    "DependencyNotReady",
     "LockHeld",
     "QueueDefinition",
     "Repeat",
@@ -27,6 +32,7 @@ __all__ = [
     "RetryAfter",
     "SyncContext",
     "SyncReporter",
+    "TooManyFailed",
     "Unrecoverable",
     "job",
     "queue",
@@ -35,8 +41,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Batch": "jobcast.worker.batch",
     "Cancelled": "jobcast.worker.errors",
     "Context": "jobcast.worker.context",
+    "DependencyFailed": "jobcast.worker.dependency",
+    "DependencyNotReady": "jobcast.worker.dependency",
     "LockHeld": "jobcast.worker.errors",
     "QueueDefinition": "jobcast.worker.queues",
     "Repeat": "jobcast.shared.schedule",
@@ -44,6 +53,7 @@ _HOMES = {
     "RetryAfter": "jobcast.worker.errors",
     "SyncContext": "jobcast.worker.context",
     "SyncReporter": "jobcast.worker.outside",
+    "TooManyFailed": "jobcast.worker.batch",
     "Unrecoverable": "jobcast.worker.errors",
     "job": "jobcast.worker.registry",
     "queue": "jobcast.worker.registry",

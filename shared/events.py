@@ -12,6 +12,7 @@ import msgspec
 
 from jobcast.shared.errors import BadRequest, PayloadTooLarge
 from jobcast.shared.states import (
+    CHILDREN_PROGRESS,
     JOB_CANCELLED,
     JOB_COMPLETED,
     JOB_FAILED,
@@ -21,6 +22,8 @@ from jobcast.shared.states import (
     JOB_STALLED,
     JOB_STARTED,
     LAW,
+    MOVED_ON,
+    Rule,
     State,
 )
 
@@ -49,9 +52,19 @@ class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_
     timestamp: int
 
     @property
+    def rule(self) -> Rule:
+        """The event's row of the law."""
+        return LAW[self.kind]
+
+    @property
+    def follows(self) -> frozenset[str]:
+        """The states, within one attempt, in which the event is taken."""
+        return self.rule.follows
+
+    @property
     def leads_to(self) -> State:
         """The state the job is in after this event."""
-        return LAW[self.kind].leads_to
+        return self.rule.leads_to
 
     @property
     def ends_attempt(self) -> bool:
@@ -64,8 +77,22 @@ class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_
         return False
 
 
+class Children(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How many children a job waits for, and by what share (0-1) of its progress they move it.
+
+    ``weight``: of all of them together, where it is known.
+    """
+
+    total: int
+    share: float
+    weight: float | None = None
+
+
 class JobQueued(Event, frozen=True, kw_only=True):
-    """The job was queued; ``delay`` in ms."""
+    """The job was queued; ``delay`` in ms. ``weight``: what it counts among the children of its parent.
+
+    With ``children`` it waits for them first; told again without, it waits for a worker.
+    """
 
     kind = JOB_QUEUED
     name: str
@@ -73,9 +100,17 @@ class JobQueued(Event, frozen=True, kw_only=True):
     delay: int | None = None
     priority: int | None = None
     parent_id: str | None = None
+    weight: float | None = None
+    children: Children | None = None
+
+    @property
+    def follows(self) -> frozenset[str]:
+        return MOVED_ON.get(self.leads_to, frozenset())
 
     @property
     def leads_to(self) -> State:
+        if self.children is not None:
+            return "waiting-children"
         return "delayed" if self.delay else "waiting"
 
 
@@ -96,6 +131,15 @@ class JobProgress(Event, frozen=True, kw_only=True):
     details: Any = None
     stage: str | None = None
     eta: int | None = None
+    children: dict[str, int] | None = None
+
+
+class ChildrenProgress(JobProgress, frozen=True, kw_only=True):
+    """How far a job is that waits for its children, and in which states they are, by number."""
+
+    @property
+    def rule(self) -> Rule:
+        return LAW[CHILDREN_PROGRESS]
 
 
 class JobLog(Event, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from bullmq import Job, Queue
 from redis.asyncio import Redis
 
 from jobcast.shared.bulk import NewJob, add_bulk, check_bulk
+from jobcast.shared.cancelling import Cancelled, Canceller
 from jobcast.shared.clock import now_ms
 from jobcast.shared.definitions import Definitions, wanted
 from jobcast.shared.endings import cancelled, how_it_ended
@@ -24,6 +25,7 @@ from jobcast.shared.journal.contract import DAY_MS, Journal, Reading, Writer
 from jobcast.shared.keys import Keys
 from jobcast.shared.names import check_job_id, check_job_name, check_queue_name
 from jobcast.shared.options import JobOptions
+from jobcast.shared.parents import Parents
 from jobcast.shared.redis import unavailable
 from jobcast.shared.states import LIVE, QUEUED, RUNNING, TERMINAL
 
@@ -54,6 +56,7 @@ class JobQueues:
         self._version: str | None = None
         self._writer = Writer()
         self._last_birth = 0
+        self._canceller = Canceller(journal, Parents(client, journal, prefix=prefix), self.handle, prefix)
 
     async def submit(self, queue: str, name: str, data: Any, options: JobOptions | None = None) -> Submitted:
         """Queue a job and say so in the journal.
@@ -155,26 +158,20 @@ class JobQueues:
         return await self._append(event, born=job.timestamp, ttl=delay + DAY_MS if delay else None)
 
     async def cancel(self, job_id: str, reason: str | None = None) -> str:
+        """As :meth:`cancel_family`; what became of the job alone."""
+        return (await self.cancel_family(job_id, reason)).state
+
+    async def cancel_family(self, job_id: str, reason: str | None = None) -> Cancelled:
         """Stop a job: one that waits is taken from its queue, one that runs is asked to stop.
 
-        Returns ``cancelled`` or ``cancelling``.
+        With a job that waits for its children those are stopped that are not over, and theirs.
 
         Raises:
             UnknownJob: there is no record of it.
             NotPossible: it is already over.
         """
-        reason = (reason or "cancelled on request")[:LONGEST_REASON]
         reading = await self._known(job_id)
-        state, queue = reading.fields["state"].decode(), reading.fields["queue"].decode()
-        if state in TERMINAL:
-            raise NotPossible(f"job {job_id} is already {state}; only a job that is not over can be cancelled")
-        # Asked first, so that a worker that takes the job while we look stops it itself.
-        if not await self._journal.request_cancel(job_id, reason):
-            raise NotPossible(f"job {job_id} is over by now; only a job that is not over can be cancelled")
-        if state in QUEUED and await self._remove_waiting(queue, job_id):
-            await self._append(cancelled(job_id, reading, reason))
-            return "cancelled"
-        return "cancelling"
+        return await self._canceller.cancel(job_id, reading, (reason or "cancelled on request")[:LONGEST_REASON])
 
     async def tell_withdrawn(self, job_id: str, reason: str) -> None:
         """Append ``job-cancelled`` for a job that waited and that BullMQ was made to forget; no other is touched."""
@@ -219,6 +216,10 @@ class JobQueues:
             except TypeError as error:  # BullMQ's own word for every refusal; a second asker was quicker
                 raise NotPossible(f"job {job_id} cannot be tried again: {error}") from error
 
+    async def options_for(self, queue: str, options: JobOptions, born: int) -> dict[str, Any]:
+        """What BullMQ is told of a job that is born now and has no id yet."""
+        return wanted(options, await self._definitions.for_jobs(queue), born)
+
     async def counts(self, queue: str) -> dict[str, int]:
         """How many jobs BullMQ holds, by state; jobs with a priority wait like the others."""
         check_queue_name(queue)
@@ -239,17 +240,6 @@ class JobQueues:
         if reading.position is None:
             raise UnknownJob(f"no record of job {job_id}")
         return reading
-
-    async def _remove_waiting(self, queue: str, job_id: str) -> bool:
-        """Take the job out of BullMQ; False when a worker already has it, or when it was never there.
-
-        BullMQ answers "removed" for a job it never had, such as one that only a reporter outside it knows.
-        """
-        with unavailable():
-            handle = await self.handle(queue)
-            if await Job.fromId(handle, job_id) is None:
-                return False
-            return int(await handle.backend.remove(job_id, True)) == 1
 
     async def _append(self, event: Event, *, born: int = 0, ttl: int | None = None) -> bool:
         try:

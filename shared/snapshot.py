@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from jobcast.shared import rollup
 from jobcast.shared.events import (
     Event,
     JobCancelled,
@@ -48,6 +49,7 @@ class Snapshot(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     seq: int = 0
     recovered: bool = False
     parent_id: str | msgspec.UnsetType = msgspec.UNSET
+    children: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     eta: int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -64,6 +66,7 @@ def build(job_id: str, reading: Reading, *, recovered: bool = False) -> Snapshot
     started = _latest(fields, JobStarted, attempt)
     progress = _latest(fields, JobProgress, attempt)
     ended = _ended(fields, attempt)
+    roll_up = rollup.read(fields)
     queued_at = queued.timestamp if queued else None
     finished_at = ended.timestamp if ended and state in TERMINAL else None
     return Snapshot(
@@ -91,6 +94,7 @@ def build(job_id: str, reading: Reading, *, recovered: bool = False) -> Snapshot
         seq=reading.position.seq,
         recovered=recovered,
         parent_id=(queued.parent_id if queued else None) or msgspec.UNSET,
+        children=roll_up.counts if roll_up else msgspec.UNSET,
         eta=progress.eta if progress and progress.eta is not None and ended is None else msgspec.UNSET,
     )
 

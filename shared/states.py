@@ -34,6 +34,8 @@ JOB_STALLED: Final = "job-stalled"
 JOB_COMPLETED: Final = "job-completed"
 JOB_FAILED: Final = "job-failed"
 JOB_CANCELLED: Final = "job-cancelled"
+CHILDREN_PROGRESS: Final = "children-progress"
+"""No event's name, a row of the law: the ``job-progress`` of a job that waits for its children, as they make it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,13 @@ class Rule:
 
 
 LAW: Final[dict[str, Rule]] = {
-    # Follows nothing: it begins a record or a new attempt, and is a duplicate within one; only a job that waits out a
-    # delay is taken from it by being queued without one.
+    # Follows nothing: it begins a record or a new attempt, and is a duplicate within one (but see MOVED_ON).
     JOB_QUEUED: Rule("state", frozenset(), "waiting"),
     JOB_STARTED: Rule("state", QUEUED, "active"),
     # A stalled attempt that speaks again was not dead, only late.
     JOB_PROGRESS: Rule("progress", RUNNING, "active"),
+    # Not once the job runs: what its children were must not overtake what it says itself.
+    CHILDREN_PROGRESS: Rule("progress", frozenset({"waiting-children"}), "waiting-children"),
     JOB_LOG: Rule("log", RUNNING, "active"),
     JOB_STALLED: Rule("state", frozenset({"active"}), "stalled"),
     JOB_COMPLETED: Rule("state", RUNNING, "completed"),
@@ -63,3 +66,9 @@ LAW: Final[dict[str, Rule]] = {
     JOB_FAILED: Rule("state", LIVE, "failed"),
     JOB_CANCELLED: Rule("state", LIVE, "cancelled"),
 }
+
+MOVED_ON: Final[dict[str, frozenset[str]]] = {
+    "waiting": frozenset({"waiting-children", "delayed"}),
+    "delayed": frozenset({"waiting-children"}),
+}
+"""From where a job moves on within one attempt by being queued into a state: forward only, told once."""

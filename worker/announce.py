@@ -9,6 +9,7 @@ import msgspec
 
 from jobcast.shared.events import Event, JobFailed, JobQueued, JobStarted
 from jobcast.shared.journal.contract import Reading
+from jobcast.shared.parents import weight_of
 from jobcast.shared.states import TERMINAL
 from jobcast.worker.taken import TakenJob
 
@@ -33,6 +34,7 @@ def queued(job: TakenJob, reading: Reading | None) -> JobQueued:
         delay=(job.delay or None) if first else None,
         priority=job.priority or None,
         parent_id=job.parent_id,
+        weight=weight_of(job.opts),
     )
 
 

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import Final, NamedTuple
 
 import uvloop
-from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.dead_letters import DeadLetters
@@ -21,6 +20,7 @@ from jobcast.shared.heartbeats import Heartbeats
 from jobcast.shared.journal.contract import Journal, Life
 from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.keys import Keys
+from jobcast.shared.parents import Parents
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.schedules import Schedules
@@ -35,6 +35,7 @@ from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.definitions import tell, words
 from jobcast.worker.ending import close, end_what_is_left, finished
+from jobcast.worker.family import Family
 from jobcast.worker.handlers import shipped
 from jobcast.worker.heartbeat import Heart
 from jobcast.worker.locks import Locks
@@ -96,6 +97,7 @@ class _Alive(NamedTuple):
     burial: Burial
     timetable: Calendar
     locks: Locks
+    family: Family
 
 
 class Service:
@@ -149,8 +151,10 @@ class Service:
         job_queues = JobQueues(client, journal, prefix=settings.bullmq_prefix)
         burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
         locks = Locks(commands)
+        family = Family(Parents(client, journal, prefix=settings.bullmq_prefix))
+        timeout = settings.job_timeout
         runner = Runner(
-            journal, self._registry, worker=worker, timeout=settings.job_timeout, burial=burial, locks=locks
+            journal, self._registry, worker=worker, timeout=timeout, locks=locks, burial=burial, family=family
         )
         consumers = [
             Consumer(
@@ -159,7 +163,7 @@ class Service:
                 runner.run,
                 prefix=settings.bullmq_prefix,
                 timing=self._timing,
-                guard=self._guard(commands, each),
+                guard=Guard(commands, keys, each.name, each.breaker, self._timing.lock) if each.breaker else None,
                 schedules=schedules,
             )
             for each in definitions
@@ -168,16 +172,16 @@ class Service:
         for consumer in consumers:
             consumer.may_judge = lambda: vigil.is_calm
         self._say_start(definitions)
-        said = words(definitions, self._registry, settings.job_timeout)
+        said = words(definitions, self._registry, timeout)
         telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")
         try:
             watchman = Watchman(settings, client, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                await self._work(
-                    consumers, journal, runner, on_ready, _Alive(heart, vigil, watchman, burial, timetable, locks)
-                )
+                alive = _Alive(heart, vigil, watchman, burial, timetable, locks, family)
+                await self._work(consumers, journal, runner, on_ready, alive)
         finally:
             telling.cancel()
+            await family.close()
             await close(client, commands)
         _log.info(
             "worker ended",
@@ -195,9 +199,7 @@ class Service:
         on_ready: Callable[[], None] | None,
         alive: "_Alive",
     ) -> None:
-        heart, vigil, watchman, burial, timetable, locks = alive
-
-        over = asyncio.Event()
+        heart, vigil, over = alive.heart, alive.vigil, asyncio.Event()
 
         async def look_for_cancels() -> None:
             if not await wait_for_event(over, CANCEL_CHECK):
@@ -213,11 +215,11 @@ class Service:
             for consumer in consumers:
                 group.create_task(work(consumer))
             group.create_task(vigil.run())
-            group.create_task(locks.run())
+            group.create_task(alive.locks.run())
             group.create_task(supervise("look for cancels", look_for_cancels, over))
-            looks = [group.create_task(self._reconcile(consumer, journal, burial, over)) for consumer in consumers]
-            group.create_task(watchman.run(over))
-            looks.append(group.create_task(timetable.keep()))
+            looks = [group.create_task(self._reconcile(each, journal, alive, over)) for each in consumers]
+            group.create_task(alive.watchman.run(over))
+            looks.append(group.create_task(alive.timetable.keep()))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
             for task in (ready, *looks):
@@ -225,18 +227,13 @@ class Service:
             heart.began.set()  # one that never began must not be waited for
             await self._drain(consumers, runner)
             vigil.stop()
-            locks.stop()
+            alive.locks.stop()
             over.set()
 
-    def _guard(self, commands: Redis, definition: QueueDefinition) -> Guard | None:
-        if definition.breaker is None:
-            return None
-        keys = Keys(self._settings.key_prefix)
-        return Guard(commands, keys, definition.name, definition.breaker, self._timing.lock)
-
-    async def _reconcile(self, consumer: Consumer, journal: Journal, burial: Burial, over: asyncio.Event) -> None:
+    async def _reconcile(self, consumer: Consumer, journal: Journal, alive: _Alive, over: asyncio.Event) -> None:
         queue, timing = consumer.definition.name, self._reconciling
-        looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing, burial)
+        looker = Reconciler(journal, queue, consumer.ends, self._repairs, timing, alive.burial)
+        looker.family = alive.family
 
         async def step() -> None:
             if not await wait_for_event(over, timing.next()):

@@ -1,10 +1,12 @@
 """What a handler is given: the job's data, and the calls by which it tells how it goes."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from jobcast.worker.bridge import Blocking, Bridge
+from jobcast.worker.dependency import FINAL, require
+from jobcast.worker.family import Children, Kin
 from jobcast.worker.locks import DEFAULT_TTL, JobLocks
 from jobcast.worker.reporter import Attempt, AttemptReporter
 
@@ -39,9 +41,10 @@ class About:
 class Context(About):
     """For ``async def`` handlers. Every call raises ``Cancelled`` once the attempt is to end: let it pass."""
 
-    def __init__(self, data: Any, reporter: AttemptReporter, locks: JobLocks) -> None:
+    def __init__(self, data: Any, reporter: AttemptReporter, locks: JobLocks, kin: Kin) -> None:
         self.data = data
         self._locks = locks
+        self._kin = kin
         self._attempt = reporter.attempt
         self._reporter = reporter
 
@@ -74,6 +77,28 @@ class Context(About):
         async with self._locks.hold(key, ttl):
             yield
 
+    async def children(self) -> Children:
+        """What became of the jobs this one waited for, as a parent in a flow: results and failures by id.
+
+        Raises:
+            PayloadTooLarge: the results are more than 16 MiB together.
+        """
+        self._reporter.stop.check()
+        return await self._kin.children()
+
+    async def require(self, job_id: str, *, final: Collection[str] = FINAL) -> Any:
+        """The result of another job, which must be completed before this one can go on.
+
+        ``final``: the states of it, ``unknown`` among them, in which waiting is in vain.
+
+        Raises:
+            DependencyNotReady: it is not completed; the attempt fails, to be tried again.
+            DependencyFailed: it is in one of the ``final`` states; the job fails for good.
+            BadJobId: not a job's id.
+        """
+        self._reporter.stop.check()
+        return await require(self._reporter.journal, job_id, final)
+
 
 class SyncContext(Blocking, About):
     """For plain functions, which run in a thread: the same calls, blocking.
@@ -86,6 +111,7 @@ class SyncContext(Blocking, About):
 
     def __init__(self, bridge: Bridge, context: Context) -> None:
         super().__init__(bridge, context)
+        self._context = context
         self.data = context.data
         self._locks = context._locks  # noqa: SLF001  one thing in two forms
         self._attempt = context._attempt  # noqa: SLF001  one thing in two forms
@@ -99,3 +125,11 @@ class SyncContext(Blocking, About):
             yield
         finally:
             self._bridge.call(self._locks.release(held))
+
+    def children(self) -> Children:
+        """See :meth:`Context.children`."""
+        return self._bridge.call(self._context.children())
+
+    def require(self, job_id: str, *, final: Collection[str] = FINAL) -> Any:
+        """See :meth:`Context.require`."""
+        return self._bridge.call(self._context.require(job_id, final=final))

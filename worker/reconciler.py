@@ -29,6 +29,7 @@ from jobcast.shared.states import LIVE
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.ended import End, Ends, Standing
 from jobcast.worker.errors import CANCELLED
+from jobcast.worker.family import Family
 from jobcast.worker.kept import kept_for
 from jobcast.worker.outside import PROGRAM
 from jobcast.worker.repair import LOST, is_newer, owed, unfinished_retry
@@ -100,6 +101,8 @@ class Reconciler:
         self._repairs = repairs
         self._timing = timing
         self._burial = burial
+        self.family: Family | None = None
+        """Whom the ends of children are told to, and who looks after the queue's parents."""
         self._suspects: dict[str, _Suspect] = {}
 
     async def look(self) -> None:
@@ -120,6 +123,8 @@ class Reconciler:
             if cursor is None:
                 break
         self._suspects = seen
+        if self.family is not None:
+            await self.family.look(self._queue)
 
     async def _compare(self, job_ids: list[str]) -> list[_Suspect]:
         standings = await self._ends.standings(job_ids)
@@ -201,6 +206,8 @@ class Reconciler:
             self._repairs.refused += 1
             _log.warning("a job's end could not be made good", job_id=job_id, queue=self._queue, reason=str(refused))
             return
+        if appended.parent is not None and self.family is not None:
+            await self.family.child_ended(appended.parent, completed=end.completed)
         if appended.fresh:
             self._repairs.told += 1
             state = events[-1].leads_to

@@ -9,7 +9,7 @@ could not be recorded by then is the handler's to know: it is told by an error. 
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -85,7 +85,9 @@ class AttemptReporter:
         self.stop = Stop()
         self.cancel_requested: str | None = None
         self.refused: Refused | None = None
-        self._journal = journal
+        self.on_parent: Callable[[str], None] = lambda _: None
+        """Called with the id of a parent whose numbers an event of this attempt changed."""
+        self.journal = journal
         self._counts = counts or Counts()
         self._writer = Writer()
         self._throttle: Throttle[JobProgress] = Throttle()
@@ -94,6 +96,7 @@ class AttemptReporter:
         self._lines = 0
         self._turn = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
+        self._share: float | None = None
 
     async def progress(
         self, value: Any, stage: str | None = None, details: Any = None, eta: float | None = None
@@ -107,7 +110,7 @@ class AttemptReporter:
             BadRequest, PayloadTooLarge: nothing that can be told.
         """
         self.stop.check()
-        said = read_progress(value, stage, details, eta)
+        said = read_progress(value, stage, details, eta).after(self._share)
         if said.percent is not None:
             reckoned = self._eta.update(said.percent, time.monotonic())
             said = said if said.eta is not None else replace(said, eta=reckoned)
@@ -206,7 +209,7 @@ class AttemptReporter:
                     if not keys:
                         await self._tell_kept()
                         keys = [self._writer.key() for _ in events]
-                    answers = await self._journal.append_all(events, keys, born=born, ttl=ttl)
+                    answers = await self.journal.append_all(events, keys, born=born, ttl=ttl)
                     return [self._heard(answer) for answer in answers]
                 except Unavailable:
                     if time.monotonic() + pause > deadline:
@@ -247,7 +250,7 @@ class AttemptReporter:
         unsure, self._unsure = self._unsure, None
         key = unsure[1] if unsure is not None and unsure[0] is event else self._writer.key()
         try:
-            (answer,) = await self._journal.append_all([event], [key])
+            (answer,) = await self.journal.append_all([event], [key])
         except Unavailable:
             self._unsure = event, key
             self._throttle.restore(event)
@@ -277,6 +280,9 @@ class AttemptReporter:
             return None
         if answer.cancelling is not None:
             self.hear_cancel(answer.cancelling)
+        self._share = answer.share
+        if answer.parent is not None:
+            self.on_parent(answer.parent)
         return answer
 
     def hear_cancel(self, reason: str) -> None:

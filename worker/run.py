@@ -17,6 +17,7 @@ from jobcast.worker import announce, execution
 from jobcast.worker.classify import UNKNOWN, classify
 from jobcast.worker.context import Context
 from jobcast.worker.errors import LockHeld, cancelled_in
+from jobcast.worker.family import Kin
 from jobcast.worker.locks import JobLocks, Locks
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter
@@ -181,7 +182,8 @@ class Run:
 
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
-        self.execution = running = execution.start(handler, Context(self._data, self.reporter, self._locks))
+        context = Context(self._data, self.reporter, self._locks, Kin(self.job))
+        self.execution = running = execution.start(handler, context)
         running.add_done_callback(lambda _: self._locks.release_all())
         await _first(running, self.reporter.stop.asked, timeout)
         if not running.done():

@@ -20,6 +20,7 @@ from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.errors import CANCELLED, LockLost
+from jobcast.worker.family import Family
 from jobcast.worker.kept import kept_for
 from jobcast.worker.locks import Locks
 from jobcast.worker.registry import Registry
@@ -55,6 +56,7 @@ class Runner:
         timeout: float,
         locks: Locks,
         burial: Burial | None = None,
+        family: Family | None = None,
     ) -> None:
         self.counts = Counts()
         self._journal = journal
@@ -62,6 +64,7 @@ class Runner:
         self._worker = worker
         self._timeout = timeout
         self._burial = burial
+        self._family = family
         self._runs: dict[TakenJob, Run] = {}
         self._locks = locks
 
@@ -73,13 +76,19 @@ class Runner:
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
         run = Run(job, reporter, self._worker, self._locks)
         job.on_lost = run.lose
+        family = self._family
         self._runs[job] = run
         try:
+            if family is not None and job.parent_id is not None and job.parent_queue is not None:
+                reporter.on_parent = family.changed
+                await family.prepare(job.parent_queue, job.parent_id)
             handler = self._registry.find(job.queue, job.name)
             reading = await surely(lambda: self._journal.read(job.id)) if job.attempt > 1 else None
             outcome = await run.outcome(handler, self._registry.names(job.queue), self._timeout, reading)
             reporter.stop.ask("the attempt is over")
             await self._record(run, outcome)
+            if family is not None and job.parent_id is not None:
+                await family.child_ended(job.parent_id, completed=isinstance(outcome, Completed))
         except LockLost as error:
             _log.warning("a job was lost", job_id=job.id, queue=job.queue, error=str(error))
         except Unavailable as error:

@@ -112,6 +112,12 @@ class TakenJob:
         return str(parent["id"]) if isinstance(parent, dict) and parent.get("id") else None
 
     @property
+    def parent_queue(self) -> str | None:
+        parent = self.raw.parent
+        key = parent.get("queueKey") if isinstance(parent, dict) else None
+        return str(key).rpartition(":")[2] if key else None
+
+    @property
     def deferred_failure(self) -> str | None:
         """Why BullMQ wants this job to fail without being run: it stalled too often, or a child failed."""
         return str(self.raw.deferredFailure) if self.raw.deferredFailure else None

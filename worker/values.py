@@ -1,13 +1,14 @@
 """What a handler says, made fit for an event: clamped, cut with a mark, or refused with a sentence. Pure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeGuard
 
 import msgspec
 
 from jobcast.shared.errors import BadRequest
 from jobcast.shared.events import Event, encode_body
+from jobcast.shared.rollup import scaled
 
 LONGEST_LINE: Final = 8 * 1024
 """Bytes of UTF-8 in one log line. The journal keeps 256 events of a job: at most 2 MiB of them are lines."""
@@ -28,6 +29,13 @@ class Said:
     stage: str | None
     details: Any
     eta: int | None
+
+    def after(self, share: float | None) -> "Said":
+        """The same of a job whose children make up ``share`` (0-100) of its progress; None where it has none."""
+        if share is None or self.percent is None:
+            return self
+        percent = scaled(self.percent, share)
+        return replace(self, percent=percent, progress=self.progress if isinstance(self.progress, dict) else percent)
 
 
 def read_progress(value: object, stage: object, details: Any, eta: object) -> Said:

@@ -6,18 +6,22 @@ KEYS  1 state (hash)  2 history (stream)  3 queue's index (zset)  4 queues (zset
       6 queue's state (hash)         7 troubles (list)
 ARGV  1 queue   2 job id   3 job's channel   4 queue's channel
       5 epoch for a new record, the job's or the queue's   6 born (ms, 0: not told)   7 ttl (ms)   8 history length
+      9 name of a job's state, with %s for its id
       then for each event
       1 name    2 body: the event's JSON without "{"   3 attempt
       4 states it may follow ("a,b")   5 state it leads to   6 "1" when it ends the attempt
       7 "1" when it ends the job       8 writer or ""        9 the writer's count   10 event class
+     11 how far the job is (hundredths of a percent) or ""
+     12 "weight:parent" of a child or ""   13 "share:total:weight" of a parent's children or ""
 
-Answers for each event {"ok" | "again", epoch, seq, cancel reason or ""} or {"refused", reason, state}.
+Answers for each event {"ok" | "again", epoch, seq, cancel reason or "", parent whose numbers it changed or "",
+share of the job's children or ""} or {"refused", reason, state}.
 ]]
 local state_key, history_key, index_key, queues_key, live_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local queue_key = KEYS[6]
 local queue, job_id, new_epoch = ARGV[1], ARGV[2], ARGV[5]
 local born, ttl = tonumber(ARGV[6]), tonumber(ARGV[7])
-local COMMON, EACH = 8, 10
+local COMMON, EACH = 9, 13
 
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -63,6 +67,37 @@ local function count_in_queue(ends_job)
   return queue_epoch, number
 end
 
+local COUNTED = {active = 'active', stalled = 'active', completed = 'completed', failed = 'failed',
+                 cancelled = 'cancelled'}
+local OVER = {completed = true, failed = true, cancelled = true}
+
+-- Change a parent's numbers by what this child differs from how it was counted last: see shared/rollup.py. Answers how
+-- it is counted now, or nothing where nothing changed. A parent that is unknown or over, or whose record somebody
+-- garbled, must not keep its child from being recorded.
+local function count_for_parent(kin, state, done_now)
+  local done, as, weight, parent = string.match(kin, '^(%d+):([%a-]+):(%d+):(.+)$')
+  if not done then return end
+  local parent_key, as_now = string.format(ARGV[9], parent), COUNTED[state] or 'waiting'
+  done_now = done_now or tonumber(done)
+  if as == as_now and done_now == tonumber(done) then return end
+  local its = redis.pcall('HMGET', parent_key, 'share', 'state')
+  if its.err or not its[1] or OVER[its[2]] then return end
+  local function add(field, number)
+    redis.pcall('HINCRBY', parent_key, 'children:' .. field, string.format('%.0f', number))
+  end
+  if as == '-' then
+    add('known', 1)
+    add('known-weight', tonumber(weight))
+  end
+  if as ~= as_now then
+    if as ~= '-' and as ~= 'waiting' then add(as, -1) end
+    if as_now ~= 'waiting' then add(as_now, 1) end
+  end
+  if done_now ~= tonumber(done) then add('sum', tonumber(weight) * (done_now - tonumber(done))) end
+  add('changes', 1)
+  return string.format('%d:%s:%s:%s', done_now, as_now, weight, parent), parent
+end
+
 local function append(at)
   local name, body, attempt = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
   local follows, leads_to, ends_attempt, ends_job = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6] == '1', ARGV[at + 7] == '1'
@@ -71,10 +106,10 @@ local function append(at)
   local queued = name == 'job-queued'
 
   local record = redis.call('HMGET', state_key, 'epoch', 'seq', 'attempt', 'state', 'queue', 'over', 'born',
-                            'cancel', writer_field)
+                            'cancel', writer_field, 'kin', 'share')
   local epoch, seq, state = record[1], tonumber(record[2] or '0'), record[4]
   local at_attempt, over = tonumber(record[3] or '0'), tonumber(record[6] or '0')
-  local cancel = record[8] or ''
+  local cancel, kin, share = record[8] or '', record[10], record[11] or ''
   local terminal = state == 'completed' or state == 'failed' or state == 'cancelled'
 
   local function refuse(reason) return {'refused', reason, state} end
@@ -85,7 +120,7 @@ local function append(at)
     redis.call('HSET', state_key, 'epoch', new_epoch)
     -- What stands under these names belongs to a life that is over: its numbers must not be taken for ours.
     redis.call('DEL', state_key, history_key)
-    epoch, seq, at_attempt, over, cancel = new_epoch, 0, 0, 0, ''
+    epoch, seq, at_attempt, over, cancel, kin, share = new_epoch, 0, 0, 0, '', false, ''
     redis.call('HSET', state_key, 'epoch', epoch, 'queue', queue, 'born', ARGV[6])
   end
 
@@ -100,15 +135,15 @@ local function append(at)
       if record[9] then
         local seen_attempt, seen_count, seen_seq = string.match(record[9], '^(%d+):(%d+):(%d+)$')
         if tonumber(seen_attempt) == attempt and count <= tonumber(seen_count) then
-          return {'again', epoch, tonumber(seen_seq), cancel}
+          return {'again', epoch, tonumber(seen_seq), cancel, '', share}
         end
       end
-      -- Queued twice is once; but what waited out a delay and does so no longer was moved up by hand.
-      local promoted = queued and attempt == at_attempt and over ~= attempt and state == 'delayed'
-        and leads_to == 'waiting'
-      if queued and attempt <= at_attempt and not promoted then return {'again', epoch, seq, cancel} end
+      -- Queued twice is once; but what waited for its children, or out a delay, and does so no longer has moved on.
+      local moved = queued and attempt == at_attempt and over ~= attempt
+                    and string.find(',' .. follows .. ',', ',' .. state .. ',', 1, true)
+      if queued and attempt <= at_attempt and not moved then return {'again', epoch, seq, cancel, '', share} end
       if attempt < at_attempt then return refuse('stale-attempt') end
-      if attempt == at_attempt and not promoted then
+      if attempt == at_attempt then
         if over == attempt then return refuse('closed') end
         if not string.find(',' .. follows .. ',', ',' .. state .. ',', 1, true) then
           return refuse('out-of-order')
@@ -136,6 +171,28 @@ local function append(at)
     changes[#changes + 1] = 'over'
     changes[#changes + 1] = attempt
   end
+  if queued and ARGV[at + 13] ~= '' and share == '' then
+    local given, total, weight = string.match(ARGV[at + 13], '^(%d+):(%d+):(%d*)$')
+    share = given
+    for _, each in ipairs({'share', share, 'children:total', total, 'children:weight', weight}) do
+      changes[#changes + 1] = each
+    end
+  end
+  local parent
+  if not kin and ARGV[at + 12] ~= '' then
+    kin = '0:-:' .. ARGV[at + 12]
+    changes[#changes + 1] = 'kin'
+    changes[#changes + 1] = kin
+  end
+  if kin then
+    local anew = (attempt > at_attempt or ends_attempt) and 0 or nil
+    local counted
+    counted, parent = count_for_parent(kin, leads_to, ends_job and 10000 or tonumber(ARGV[at + 11]) or anew)
+    if counted then
+      changes[#changes + 1] = 'kin'
+      changes[#changes + 1] = counted
+    end
+  end
   redis.call('HSET', state_key, unpack(changes))
   if attempt > at_attempt and at_attempt > 0 then
     for _, field in ipairs(redis.call('HKEYS', state_key)) do
@@ -161,7 +218,7 @@ local function append(at)
   -- Who watches the queue is told where in it the event stands; whoever lost some goes on from there.
   redis.call('PUBLISH', ARGV[4], '["' .. name .. '",{"queuePosition":{"seq":' .. number .. ',"epoch":"' .. queue_epoch
     .. '"},' .. string.sub(payload, 2) .. ']')
-  return {'ok', epoch, seq, cancel}
+  return {'ok', epoch, seq, cancel, parent or '', share}
 end
 
 local answers = {}

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from jobcast.shared.errors import Refused
 from jobcast.shared.events import Event
 from jobcast.shared.position import Position
+from jobcast.shared.rollup import RollUp
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -42,11 +43,17 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where an event stands now. ``fresh`` is False for a key seen before; ``cancelling`` asks the writer to stop."""
+    """Where an event stands now. ``fresh`` is False for a key seen before; ``cancelling`` asks the writer to stop.
+
+    ``parent``: the job whose children the event has changed the numbers of. ``share``: of a job with children, how much
+    of its progress (0-100) they make up.
+    """
 
     position: Position
     fresh: bool
     cancelling: str | None
+    parent: str | None = None
+    share: float | None = None
 
 
 class Entry(NamedTuple):
@@ -139,6 +146,13 @@ class Journal(Protocol):
 
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
         """The last events that are still kept, oldest first."""
+        ...
+
+    async def claim_roll_up(self, job_id: str, interval: int) -> RollUp | int | None:
+        """What is to be told of a job's children, by the caller alone for the next ``interval`` ms.
+
+        A number says in how many ms to ask again, for another is telling; None that there is nothing to tell.
+        """
         ...
 
     async def request_cancel(self, job_id: str, reason: str) -> bool:

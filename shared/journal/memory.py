@@ -15,8 +15,10 @@ from typing import Final
 from jobcast.shared.errors import BadRequest, Refused
 from jobcast.shared.events import Event, encode_body
 from jobcast.shared.journal.contract import Appended, Ask, Changes, Entry, IndexPage, Key, Life, Reading, continues
+from jobcast.shared.journal.kin import Kin
 from jobcast.shared.position import Position
-from jobcast.shared.states import JOB_QUEUED, LAW, LIVE, TERMINAL
+from jobcast.shared.rollup import ROLL_UP, RollUp
+from jobcast.shared.states import JOB_QUEUED, LIVE, TERMINAL
 
 _CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
@@ -35,6 +37,7 @@ class _Record:
     cancel: str | None = None
     latest: dict[str, bytes] = field(default_factory=dict)
     writers: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    kin: Kin = field(default_factory=Kin)
 
 
 Published = Callable[[str, str, bytes, bytes], None]
@@ -79,8 +82,13 @@ class MemoryJournal:
             record = self._begin(event, born)
         elif (known := self._check(record, event, key)) is not None:
             return known
+        parent = record.kin.take(event, record.attempt, self._live_kin)
         self._take(record, event, key, body)
-        return Appended(Position(record.epoch, record.seq), True, record.cancel)
+        return Appended(Position(record.epoch, record.seq), True, record.cancel, parent, record.kin.share)
+
+    def _live_kin(self, job_id: str) -> Kin | None:
+        record = self._records.get(job_id)
+        return None if record is None or record.state in TERMINAL else record.kin
 
     async def append_all(
         self, events: Sequence[Event], keys: Sequence[Key | None], *, born: int = 0, ttl: int | None = None
@@ -122,16 +130,16 @@ class MemoryJournal:
         if key is not None and key.writer in record.writers:
             attempt, count, seq = record.writers[key.writer]
             if attempt == event.attempt and key.count <= count:
-                return Appended(Position(record.epoch, seq), False, record.cancel)
-        if event.kind == JOB_QUEUED and event.attempt <= record.attempt:
-            again = Appended(Position(record.epoch, record.seq), False, record.cancel)
-            return None if _is_promoted(record, event) else again
+                return Appended(Position(record.epoch, seq), False, record.cancel, None, record.kin.share)
+        moved = event.attempt == record.attempt != record.over and record.state in event.follows
+        if event.kind == JOB_QUEUED and event.attempt <= record.attempt and not moved:
+            return Appended(Position(record.epoch, record.seq), False, record.cancel, None, record.kin.share)
         if event.attempt < record.attempt:
             raise refused("stale-attempt")
         if event.attempt == record.attempt:
             if record.over == event.attempt:
                 raise refused("closed")
-            if record.state not in LAW[event.kind].follows:
+            if record.state not in event.follows:
                 raise refused("out-of-order")
         return None
 
@@ -145,7 +153,7 @@ class MemoryJournal:
         self._index.setdefault(event.queue, {})[event.job_id] = place.seq
         payload = b'{"seq":%d,"epoch":"%s",' % (record.seq, record.epoch.encode()) + body
         wire = b'["%s",%s]' % (event.kind.encode(), payload)
-        if LAW[event.kind].event_class != "log":
+        if event.rule.event_class != "log":
             record.latest[f"event:{event.kind}"] = payload
         if key is not None:
             record.writers[key.writer] = (event.attempt, key.count, record.seq)
@@ -178,6 +186,7 @@ class MemoryJournal:
             "over": str(record.over).encode(),
             "at": str(int(time.time() * 1000)).encode(),
             **record.latest,
+            **record.kin.fields,
         }
         if record.cancel is not None:
             fields["cancel"] = record.cancel.encode()
@@ -193,6 +202,14 @@ class MemoryJournal:
     async def history(self, job_id: str, limit: int = 256) -> list[Entry]:
         record = self._records.get(job_id)
         return [] if record is None else [entry for _, entry in record.history][-limit:]
+
+    async def claim_roll_up(self, job_id: str, interval: int) -> RollUp | int | None:
+        record = self._records.get(job_id)
+        if record is None:
+            return None
+        attempt, count, seq = record.writers.get(ROLL_UP, (0, 0, 0))
+        told = {f"writer:{ROLL_UP}": f"{attempt}:{count}:{seq}".encode()}
+        return record.kin.claim((await self.read(job_id)).fields | told, interval)
 
     async def request_cancel(self, job_id: str, reason: str) -> bool:
         record = self._records.get(job_id)
@@ -261,9 +278,3 @@ class MemoryJournal:
     def place(self, queue: str) -> Position | None:
         """How far the queue is."""
         return self._queues.get(queue)
-
-
-def _is_promoted(record: _Record, event: Event) -> bool:
-    """A job that waits out a delay is queued to start at once."""
-    delayed = record.state == "delayed" and record.over != record.attempt
-    return delayed and event.attempt == record.attempt and event.leads_to == "waiting"

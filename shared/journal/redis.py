@@ -16,7 +16,9 @@ from jobcast.shared.journal.contract import Appended, Ask, Changes, Entry, Index
 from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
 from jobcast.shared.redis import unavailable
-from jobcast.shared.states import LAW, LIVE
+from jobcast.shared.rollup import FIELDS, ROLL_UP, RollUp, brood_of, kin_of, percent_of
+from jobcast.shared.rollup import read as read_roll_up
+from jobcast.shared.states import LIVE
 
 _SCRIPT: Final = resources.files("jobcast.shared.journal").joinpath("append.lua").read_text("utf-8")
 _CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -59,6 +61,18 @@ for i, key in ipairs(KEYS) do
 end
 return table.concat(found, ',')
 """
+# Of all the workers that run children of one job, one tells its progress at a time.
+_CLAIM: Final = f"""
+local now, at = redis.call('TIME'), redis.call('HGET', KEYS[1], 'children:told-at')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+local found = redis.call('HMGET', KEYS[1], unpack(ARGV, 2))
+local told = tonumber(string.match(found[{FIELDS.index(f"writer:{ROLL_UP}") + 1}] or '', '^%d+:(%d+):') or '0')
+if told >= tonumber(found[{FIELDS.index("children:changes") + 1}] or '0') then return {{'nothing'}} end
+local wait = tonumber(ARGV[1]) - (now - (tonumber(at or '') or 0))
+if wait > 0 and wait <= tonumber(ARGV[1]) then return {{'wait', wait}} end
+redis.call('HSET', KEYS[1], 'children:told-at', string.format('%d', now))
+return {{'tell', unpack(found)}}
+"""
 _REQUEST_CANCEL: Final = """
 local state = redis.call('HGET', KEYS[1], 'state')
 for live in string.gmatch(ARGV[2], '[^,]+') do
@@ -88,6 +102,7 @@ class RedisJournal:
         self._changes = client.register_script(_CHANGES)
         self._read_changed = client.register_script(_READ_CHANGED)
         self._places = client.register_script(_PLACES)
+        self._claim = client.register_script(_CLAIM)
         self._request_cancel = client.register_script(_REQUEST_CANCEL)
 
     async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
@@ -109,6 +124,7 @@ class RedisJournal:
             born,
             max(self._life.ttl, ttl or 0),
             self._life.history,
+            names.state("%s"),
         ]
         for event, key in zip(events, keys, strict=True):
             args += _event_args(event, key)
@@ -151,6 +167,15 @@ class RedisJournal:
                     raise
                 return []
         return entries(cast("list[Any]", newest_first))[::-1]
+
+    async def claim_roll_up(self, job_id: str, interval: int) -> RollUp | int | None:
+        with unavailable():
+            what, *found = await self._claim(keys=[self._keys.state(job_id)], args=[interval, *FIELDS])
+        if what == b"wait":
+            return int(found[0])
+        fields = {name: value for name, value in zip(FIELDS, found, strict=False) if value is not None}
+        roll_up = read_roll_up(fields)
+        return roll_up if roll_up is not None and roll_up.is_news else None
 
     async def request_cancel(self, job_id: str, reason: str) -> bool:
         with unavailable():
@@ -234,26 +259,35 @@ class RedisJournal:
 
 
 def _event_args(event: Event, key: Key | None) -> tuple[Any, ...]:
-    rule = LAW[event.kind]
+    percent = percent_of(event)
     return (
         event.kind,
         encode_body(event),
         event.attempt,
-        ",".join(rule.follows),
+        ",".join(event.follows),
         event.leads_to,
         int(event.ends_attempt),
         int(event.terminal),
         key.writer if key else "",
         key.count if key else 0,
-        rule.event_class,
+        event.rule.event_class,
+        "" if percent is None else percent,
+        kin_of(event),
+        brood_of(event),
     )
 
 
 def _appended(event: Event, answer: list[Any]) -> Appended | Refused:
     if answer[0] == b"refused":
         return Refused(event.kind, event.job_id, answer[1].decode(), answer[2].decode())
-    outcome, epoch, seq, cancel = answer
-    return Appended(Position(epoch.decode(), int(seq)), outcome == b"ok", cancel.decode() or None)
+    outcome, epoch, seq, cancel, parent, share = answer
+    return Appended(
+        Position(epoch.decode(), int(seq)),
+        outcome == b"ok",
+        cancel.decode() or None,
+        parent.decode() or None,
+        int(share) / 100 if share else None,
+    )
 
 
 def _read_cursor(cursor: str | None) -> int | None:

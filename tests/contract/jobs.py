@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from jobcast.shared.events import (
+    Children,
+    ChildrenProgress,
     Event,
     JobCancelled,
     JobCompleted,
@@ -84,6 +86,28 @@ def delayed(job_id: str, attempt: int = 1, queue: str = "films") -> Event:
     return queued(job_id, attempt, queue, delay=1000)
 
 
+def with_children(
+    job_id: str,
+    attempt: int = 1,
+    queue: str = "films",
+    *,
+    total: int = 2,
+    share: float = 0.9,
+    parent: str | None = None,
+) -> Event:
+    children = Children(total=total, share=share)
+    common = _common(job_id, attempt, queue)
+    return JobQueued(**common, name="cut", max_attempts=1, children=children, parent_id=parent)
+
+
+def child_of(parent: str, job_id: str, attempt: int = 1, queue: str = "films", *, weight: float | None = None) -> Event:
+    return JobQueued(**_common(job_id, attempt, queue), name="encode", max_attempts=3, parent_id=parent, weight=weight)
+
+
+def children_progress(job_id: str, attempt: int = 1, queue: str = "films", percent: float = 30) -> Event:
+    return ChildrenProgress(**_common(job_id, attempt, queue), progress=percent, percent=percent)
+
+
 Maker = Callable[[str, int], Event]
 
 EVERY_EVENT: Final[dict[str, Maker]] = {
@@ -97,10 +121,11 @@ EVERY_EVENT: Final[dict[str, Maker]] = {
     "job-cancelled": cancelled,
 }
 
-# How a job comes into each state that events can bring it into (none leads to waiting-children).
+# How a job comes into each state.
 PATHS: Final[dict[str, tuple[Maker, ...]]] = {
     "waiting": (queued,),
     "delayed": (delayed,),
+    "waiting-children": (with_children,),
     "active": (queued, started),
     "stalled": (queued, started, stalled),
     "completed": (queued, started, completed),

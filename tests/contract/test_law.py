@@ -8,33 +8,39 @@ from tests.contract.jobs import (
     EVERY_EVENT,
     NOW,
     PATHS,
+    Maker,
     bring,
     cancelled,
+    children_progress,
     completed,
+    delayed,
     failed,
     new_id,
     progress,
     queued,
     started,
     tried_again_later,
+    with_children,
 )
 
 # Written out a second time on purpose: a slip in the table of the code must not be the judge of itself.
 MAY_FOLLOW = {
     "job-queued": set(),
-    "job-queue-to-start": {"waiting", "delayed"},
+    "job-queue-to-start": {"waiting", "delayed", "waiting-children"},
     "job-progress": {"active", "stalled"},
     "job-log": {"active", "stalled"},
+    "children-progress": {"waiting-children"},
     "job-stalled": {"active"},
     "job-completed": {"active", "stalled"},
-    "job-failed": {"waiting", "delayed", "active", "stalled"},
-    "job-cancelled": {"waiting", "delayed", "active", "stalled"},
+    "job-failed": {"waiting", "delayed", "waiting-children", "active", "stalled"},
+    "job-cancelled": {"waiting", "delayed", "waiting-children", "active", "stalled"},
 }
 LEADS_TO = {
     "job-queued": "waiting",
     "job-queue-to-start": "active",
     "job-progress": "active",
     "job-log": "active",
+    "children-progress": "waiting-children",
     "job-stalled": "stalled",
     "job-completed": "completed",
     "job-failed": "failed",
@@ -47,7 +53,8 @@ ATTEMPT_OVER = {
     "waiting after a failed try",
     "delayed after a failed try",
 }
-ROWS = [pytest.param(event, path, id=f"{event} when {path}") for event in EVERY_EVENT for path in PATHS]
+EVERY_ROW = {**EVERY_EVENT, "children-progress": children_progress}
+ROWS = [pytest.param(event, path, id=f"{event} when {path}") for event in EVERY_ROW for path in PATHS]
 
 
 async def outcome(journal: Journal, job_id: str, event: str, attempt: int) -> str:
@@ -55,7 +62,7 @@ async def outcome(journal: Journal, job_id: str, event: str, attempt: int) -> st
     before = await journal.read(job_id)
     history = await journal.history(job_id)
     try:
-        answer = await journal.append(EVERY_EVENT[event](job_id, attempt))
+        answer = await journal.append(EVERY_ROW[event](job_id, attempt))
     except Refused as refused:
         said, state = refused.reason, refused.state
         assert state == before.fields["state"].decode()
@@ -81,7 +88,7 @@ async def test_an_event_of_the_same_attempt_is_taken_where_the_law_says(
     job_id = new_id()
     await bring(journal, job_id, path)
     if event == "job-queued":
-        expected = "taken" if path == "delayed" else "again"
+        expected = "taken" if path in {"waiting-children", "delayed"} else "again"
     elif path in ATTEMPT_OVER:
         expected = "closed"
     else:
@@ -104,10 +111,10 @@ async def test_an_event_of_a_newer_attempt_opens_the_job_again(journal: Journal,
     assert await outcome(journal, job_id, event, 2) == "taken"
 
 
-@pytest.mark.parametrize("event", EVERY_EVENT)
+@pytest.mark.parametrize("event", EVERY_ROW)
 async def test_any_event_may_begin_a_record_that_was_lost(journal: Journal, event: str) -> None:
     job_id = new_id()
-    answer = await journal.append(EVERY_EVENT[event](job_id, 2))
+    answer = await journal.append(EVERY_ROW[event](job_id, 2))
     assert (answer.fresh, answer.position.seq) == (True, 1)
     assert (await journal.read(job_id)).fields["state"].decode() == LEADS_TO[event]
 
@@ -171,3 +178,20 @@ async def test_a_job_that_waits_to_be_tried_again_is_promoted_as_its_next_attemp
     assert not (await journal.append(queued(job_id))).fresh, "that attempt is over"
     assert (await journal.append(queued(job_id, 2))).fresh
     assert (await journal.read(job_id)).fields["state"] == b"waiting"
+
+
+@pytest.mark.parametrize(("move", "state"), [(queued, b"waiting"), (delayed, b"delayed")])
+async def test_a_job_that_waited_for_its_children_moves_on_once_and_keeps_its_request_to_cancel(
+    journal: Journal, move: Maker, state: bytes
+) -> None:
+    job_id = new_id()
+    await journal.append(with_children(job_id))
+    await journal.request_cancel(job_id, "why")
+    assert not (await journal.append(with_children(job_id))).fresh
+    moved = await journal.append(move(job_id, 1))
+    assert (moved.fresh, moved.cancelling) == (True, "why")
+    assert (await journal.read(job_id)).fields["state"] == state
+    for late in (with_children, move):
+        assert not (await journal.append(late(job_id, 1))).fresh, "it does not go back, and moves once"
+    assert (await journal.append(started(job_id))).fresh
+    assert not (await journal.append(move(job_id, 1))).fresh, "told late it is no news"

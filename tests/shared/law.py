@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from jobcast.shared.errors import Refused
-from jobcast.shared.events import Event, JobFailed, JobQueued, decode
+from jobcast.shared.events import ChildrenProgress, Event, JobFailed, JobQueued, decode
 from jobcast.shared.journal.contract import Appended, Entry, Key, Reading
 from jobcast.shared.keys import Keys
 from jobcast.shared.position import Position
@@ -51,18 +51,23 @@ class Life:
             count, seq = self.writers[key.writer]
             if key.count <= count:
                 return seq
-        if isinstance(event, JobQueued) and event.attempt <= self.attempt and not self.promoted(event):
+        if isinstance(event, JobQueued) and event.attempt <= self.attempt and not self.moves_on(event):
             return len(self.taken)
         return 0
 
-    def promoted(self, event: Event) -> bool:
-        """It waited out a delay, and is to do so no longer."""
-        waits = event.attempt == self.attempt and self.over != self.attempt and self.state == "delayed"
-        return waits and isinstance(event, JobQueued) and not event.delay
+    def moves_on(self, event: Event) -> bool:
+        """It waited for its children, or out a delay, and does so no longer."""
+        if not isinstance(event, JobQueued) or event.attempt != self.attempt or self.over == self.attempt:
+            return False
+        if self.state == "delayed":
+            return not event.delay and event.children is None
+        return self.state == "waiting-children" and event.children is None
 
 
 def leads_to(event: Event) -> str:
     """The state a job is in after this event."""
+    if isinstance(event, ChildrenProgress) or (isinstance(event, JobQueued) and event.children is not None):
+        return "waiting-children"
     if isinstance(event, JobQueued) and event.delay:
         return "delayed"
     if isinstance(event, JobFailed) and not event.final:
@@ -78,7 +83,8 @@ def _within(life: Life, event: Event) -> str:
         return "taken"
     if life.over == event.attempt:
         return "closed"
-    return "taken" if life.promoted(event) or life.state in MAY_FOLLOW[event.kind] else "out-of-order"
+    row = "children-progress" if isinstance(event, ChildrenProgress) else event.kind
+    return "taken" if life.moves_on(event) or life.state in MAY_FOLLOW[row] else "out-of-order"
 
 
 def _ends_attempt(event: Event) -> bool:

@@ -21,15 +21,27 @@ from jobcast.shared.position import Position
 from tests.contract.jobs import (
     EVERY_EVENT,
     NOW,
+    child_of,
+    children_progress,
     delayed,
     queued,
     tried_again_at_once,
     tried_again_later,
+    with_children,
 )
 from tests.shared.law import Witness
 
-MAKERS = [*EVERY_EVENT.values(), delayed, tried_again_at_once, tried_again_later]
 JOBS = ("a", "b")
+
+
+def family(job_id: str, attempt: int = 1, queue: str = "films") -> Event:
+    """The one waits for its child, and that is the other."""
+    return with_children(job_id, attempt, queue, total=1) if job_id == "a" else child_of("a", job_id, attempt, queue)
+
+
+MAKERS = [
+    *EVERY_EVENT.values(), delayed, tried_again_at_once, tried_again_later, family, family, children_progress,
+]  # fmt: skip
 QUEUES = ("films", "films", "films", "films", "songs")
 WRITERS = ("v", "w")
 # Most steps belong to the present: a search that is refused nine times of ten sees little.
@@ -122,6 +134,16 @@ class Twins(RuleBasedStateMachine):
         for name in ("job-queued", "job-queue-to-start", "job-progress"):
             self._append((EVERY_EVENT[name](job, self.attempts[job]), None, 0))
 
+    @rule(rise=st.booleans())
+    def run_a_child(self, rise: bool) -> None:
+        """A job waits for a child that is run, whether it was known to before or not."""
+        made = [family("a", self.attempts["a"]), family("b", self.attempts["b"]), *self._attempt("b")]
+        for event in made if rise else made[1:]:
+            self._append((event, None, 0))
+
+    def _attempt(self, job: str) -> list[Event]:
+        return [EVERY_EVENT[name](job, self.attempts[job]) for name in ("job-queue-to-start", "job-progress")]
+
     @rule(job=st.sampled_from(JOBS), born=st.integers(NOW, NOW + 4), queue=st.sampled_from(QUEUES))
     def be_born(self, job: str, born: int, queue: str) -> None:
         """Its producer says when the job was born: the same news, a younger life or an older one."""
@@ -134,7 +156,7 @@ class Twins(RuleBasedStateMachine):
 
     def _append(self, step: Step) -> None:
         event, key, born = step
-        self.touched.add(event.job_id)
+        self.touched.update((event.job_id, "a"))
 
         async def append(journal: Journal) -> tuple[Any, ...]:
             try:
@@ -143,7 +165,7 @@ class Twins(RuleBasedStateMachine):
                 self._note(journal, refused)
                 return ("refused", refused.reason, refused.state)
             self._note(journal, answer)
-            return (answer.fresh, answer.position.seq, answer.cancelling)
+            return (answer.fresh, answer.position.seq, answer.cancelling, answer.parent, answer.share)
 
         ours, twins = self._both(append)
         assert ours == twins, f"{event!r} {key} born {born}"
@@ -250,5 +272,12 @@ def _facts(reading: Reading) -> dict[str, Any]:
     return {
         **{name: fields.get(name) for name in ("seq", "attempt", "state", "queue", "born", "cancel")},
         "over": fields.get("over", b"0"),
+        "family": {name: value for name, value in fields.items() if _of_the_family(name, value)},
         "kinds": {name: (event.seq, event.attempt, event.kind) for name, event in kinds.items()},
     }
+
+
+def _of_the_family(name: str, value: bytes) -> bool:
+    """A number that was never told is 0, and when it was told is each store's own."""
+    numbers = name.startswith("children:") and name != "children:told-at"
+    return (numbers or name in ("kin", "share")) and value not in (b"0", b"")

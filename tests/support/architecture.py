@@ -22,6 +22,8 @@ PURE = (
     "shared/options.py",
     "shared/circuit_words.py",
     "shared/errors.py",
+    "shared/rollup.py",
+    "shared/flow_tree.py",
     "gateway/held.py",
     "gateway/known_jobs.py",
     "gateway/queue_watch.py",
