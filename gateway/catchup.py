@@ -7,7 +7,8 @@ from typing import Final
 from jobcast.gateway.freshness import Informed
 from jobcast.gateway.hub import Hub
 from jobcast.gateway.outlet import Outlet
-from jobcast.gateway.queue_watch import MOST_CHANGES, QueueWatch
+from jobcast.gateway.queue_plan import MOST_CHANGES
+from jobcast.gateway.queue_watch import QueueWatch
 from jobcast.gateway.watch import Opened, Watch
 from jobcast.gateway.wire import Message
 from jobcast.shared import logs

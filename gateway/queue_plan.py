@@ -4,11 +4,19 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Final
 
 from jobcast.gateway.known_jobs import KnownJobs
 from jobcast.gateway.wire import Message
 from jobcast.shared.journal.contract import Ask
 from jobcast.shared.position import Position
+
+MOST_CHANGES: Final = 1000
+"""Jobs that are caught up with after a loss; where more have changed, the queue is introduced anew."""
+MOST_STANDING: Final = 3
+"""Readings in a row in which more happens than is held, and the place stands still. At the next it moves all the same:
+who is cut off then may be told a little again; else it would be all since a place that is ever longer ago.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,10 @@ class Plan:
     def owe(self, job_id: str) -> None:
         """This job must be read, whether it changed or not."""
         self._owed[job_id] = None
+
+    @property
+    def owing(self) -> bool:
+        return bool(self._owed)
 
     def owes(self, job_id: str) -> bool:
         return job_id in self._owed

@@ -5,20 +5,16 @@ Who missed something asks which jobs have changed since and reads those, one aft
 """
 
 from collections.abc import Container, Iterable, Sequence
-from typing import Final
 
 from jobcast.gateway.held import Held
 from jobcast.gateway.known_jobs import KnownJobs
-from jobcast.gateway.queue_plan import Plan, Told
+from jobcast.gateway.queue_plan import MOST_STANDING, Plan, Told
 from jobcast.gateway.queue_words import begun_anew, told_up_to
 from jobcast.gateway.watch import Phase, conflated, introduce
 from jobcast.gateway.wire import Message, parse, placed
 from jobcast.shared.journal.contract import Ask, Changes, Entry, Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import build
-
-MOST_CHANGES: Final = 1000
-"""Jobs that are caught up with after a loss; where more have changed, the queue is introduced anew."""
 
 
 class QueueWatch:
@@ -38,6 +34,7 @@ class QueueWatch:
         "_held",
         "_known",
         "_plan",
+        "_stood",
         "_told",
         "_undo",
         "abandoned",
@@ -68,14 +65,15 @@ class QueueWatch:
         self._goal: Position | None = None
         self._told = since
         self._end: Position | None = None
+        """Until the feed has come to here the place stands at ``_told``."""
+        self._stood = 0
 
     @property
     def place(self) -> Position | None:
         """The last that the client was told of its place, from where it resumes.
 
-        It stands still while jobs are read: each is read a moment later than the queue's place was, so that events
-        behind that place are told too. It moves on when all of them have been told, or they would be told again to who
-        resumes.
+        It stands still while jobs are read, each a moment later than the queue's place was: what is told then may lie
+        behind that place, and would be told again to who resumes in front of it.
         """
         return self._told if self.phase == "reading" or self._end is not None else self.last
 
@@ -174,12 +172,9 @@ class QueueWatch:
 
     def owe(self, job_id: str, last: Position | None, *, level: bool) -> None:
         """The client has left a job's own watch, which had come to ``last``: from there on it is ours to tell."""
-        if job_id not in self._known:
-            # Not met here; but what its own watch told may stand among what is held, or be read just now.
-            if self.phase != "live" and last is not None:
-                self._known.set(job_id, last)
-            return
-        self._known.set(job_id, last)
+        # One not met here may stand among what is held, or be read just now.
+        if job_id in self._known or (self.phase != "live" and last is not None):
+            self._known.set(job_id, last)
         if not level:
             self._plan.owe(job_id)
             self.suspect()
@@ -282,8 +277,13 @@ class QueueWatch:
         goal = self._goal
         self._plan.end()
         self._former, self._conflate = self._known, False
-        in_this_life = end is not None and (goal is None or goal.epoch == end.epoch)
-        self._end = end if in_this_life and end != goal else None
+        self._end = None
+        if end is not None and (goal is None or goal.epoch == end.epoch):
+            # What is owed stands before the goal and is not told yet: the next reading tells it, and then the place.
+            self._end = end if end.is_news(goal) or self._plan.owing else None
+        self._stood = self._stood + 1 if self._end is not None and self._held.lost else 0
+        if self._stood > MOST_STANDING and not self._plan.owing:
+            self._end = None
         here = told_up_to(self.queue, goal) if goal is not None and self._end is None and goal != self._told else None
         self.last, self.phase = goal, "behind" if self._held.lost else "live"
         return here, self._held.let_go()

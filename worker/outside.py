@@ -93,7 +93,7 @@ class Reporter(AttemptReporter):
         if self.stop.reason is None and time.monotonic() - self._looked_at >= CANCEL_CHECK:
             self._looked_at = time.monotonic()
             try:
-                (reason,) = await .journal.cancel_requests([self.attempt.job_id])
+                (reason,) = await self.journal.cancel_requests([self.attempt.job_id])
             except Unavailable:
                 reason = None  # nobody can be asked; the job goes on
             if reason is not None:

@@ -130,11 +130,14 @@ class Board:
         self._since_place: set[Position] = set()
         """Told since the place moved last: by a catching-up, which may be cut off and then tells it again."""
         self._again: set[Position] = set()
+        self._cut = False
+        """It was cut off, and what comes now is told from its beginning."""
 
     def resume(self) -> Position | None:
         """The connection broke: what the next one is to begin with."""
         self.resumed = True
         self._again |= self._since_place
+        self._cut = self._cut or bool(self._again)
         return self.place
 
     def hear(self, wire: bytes) -> None:
@@ -142,19 +145,21 @@ class Board:
         if name == QUEUE_POSITION:
             self._move(payload)
             self._again.clear()
+            self._cut = False
             return
         if name == QUEUE_RESET:
             self.ledgers, self.place, self.resumed = {}, None, False
             self._since_place.clear()
             self._again.clear()
+            self._cut = False
             return
         moved = "queuePosition" in payload and self._move(payload["queuePosition"])
         ledger = self.ledgers.setdefault(payload["jobId"], Ledger())
         ledger.progress = self.progress
+        at = Position(payload["epoch"], payload["seq"])
+        if not moved:
+            self._since_place.add(at)
         if "state" not in payload:
-            at = Position(payload["epoch"], payload["seq"])
-            if not moved:
-                self._since_place.add(at)
             if at in self._again:
                 self._again.discard(at)
                 return
@@ -164,7 +169,7 @@ class Board:
             if self.resumed and ledger.position is None:
                 # Of a job that was over before this client began, say: it is met in its midst.
                 ledger.position = at._replace(seq=at.seq - 1 - payload.get("skipped", 0))
-            if self._again and ledger.position is not None:
+            if self._cut and ledger.position is not None:
                 # Events that were told before are skipped once more.
                 payload["skipped"] = max(0, min(payload.get("skipped", 0), at.seq - 1 - ledger.position.seq))
                 wire = msgspec.json.encode([name, payload])

@@ -43,6 +43,7 @@ class Ledger:
         self.progress: set[Position] = set()
         """Every progress event ever recorded: the only ones that may be skipped."""
         self._heard: set[Position] = set()
+        self._introducing = False
 
     def hear(self, wire: bytes) -> None:
         name, payload = msgspec.json.decode(wire)
@@ -52,10 +53,14 @@ class Ledger:
         if name == "feed-status":
             return
         place = Position(payload["epoch"], payload["seq"])
+        introducing, self._introducing = self._introducing, False
+        if introducing and self.position is not None and place.is_news(self.position) is False:
+            # The snapshot's own latest event once more, heard before or not.
+            self._heard.add(place)
+            return
         assert place not in self._heard, f"{place} came twice"
         self._heard.add(place)
         if self.position is not None and place.epoch == self.position.epoch and place.seq <= self.position.seq:
-            # The snapshot's own latest event once more.
             return
         last = 0 if self.position is None else self.position.seq
         if self.position is not None:
@@ -76,6 +81,7 @@ class Ledger:
             assert seq >= self.position.seq, "a snapshot went back"
         self.position = None if epoch is None else Position(epoch, seq)
         self.over = snapshot["state"] in TERMINAL
+        self._introducing = True
 
 
 class World:

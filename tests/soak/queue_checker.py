@@ -71,6 +71,8 @@ class _QueueCheck:
         self._since_place: set[tuple[str, Position | None]] = set()
         """Told since the place moved last: by a catching-up, say, which may be cut off."""
         self._repeatable: set[tuple[str, Position | None]] = set()
+        self._cut = False
+        """It was cut off, and is told from its beginning."""
 
     def take(self, entry: QueueEntry) -> Iterator[str]:
         match entry:
@@ -82,6 +84,7 @@ class _QueueCheck:
             case At():
                 yield from self._move(entry.place)
                 self._repeatable.clear()
+                self._cut = False
             case Of():
                 yield from self._of(entry)
 
@@ -93,12 +96,14 @@ class _QueueCheck:
             yield f"resumed after the place {entry.since}, which it was not told"
         self._place = entry.since
         self._repeatable |= self._since_place
+        self._cut = self._cut or bool(self._repeatable)
 
     def _begin_anew(self, time: float) -> None:
         self._began, self._place = time, None
         self._met.clear()
         self._since_place.clear()
         self._repeatable.clear()
+        self._cut = False
         for check in self._checks.values():
             list(check.take(Opened(None)))
 
@@ -143,7 +148,7 @@ class _QueueCheck:
             return
         if entry.job_id not in self._met:
             check.meet()
-        if self._repeatable and at is not None:
+        if self._cut and at is not None:
             # What was told before the cut is skipped once more.
             last = check.told.seq if check.told is not None and check.told.epoch == at.epoch else 0
             told = told._replace(skipped=max(0, min(told.skipped, at.seq - 1 - last)))
