@@ -51,10 +51,9 @@ class Vigil:
         self.told = 0
         """Jobs this vigil told as stalled, others of the same death being as busy."""
 
-    @property
-    def is_calm(self) -> bool:
-        """See :class:`Silence`."""
-        return self._silence.is_calm
+    def calm_at(self) -> int | None:
+        """Redis' time (Unix ms) of the last look, if it was calm: see :class:`Silence`."""
+        return self.last.at if self.last is not None and self._silence.is_calm else None
 
     def stop(self) -> None:
         """End :meth:`run`, also where its cancellation is swallowed on its way."""

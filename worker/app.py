@@ -170,7 +170,7 @@ class Service:
         ]
         timetable = Calendar(schedules, self._registry.schedules(), queues, every=self._mending)
         for consumer in consumers:
-            consumer.may_judge = lambda: vigil.is_calm
+            consumer.calm_at = vigil.calm_at
         self._say_start(definitions)
         said = words(definitions, self._registry, timeout)
         telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")

@@ -18,7 +18,7 @@ from jobcast.shared.schedules import Schedules
 from jobcast.worker.breaker import Guard
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.stalled import give_back
+from jobcast.worker.stalled import ALWAYS, give_back
 from jobcast.worker.supervise import supervise, wait_for_event
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.taker import Taker
@@ -59,8 +59,8 @@ class Consumer:
         schedules: Schedules | None = None,
     ) -> None:
         self.definition = definition
-        self.may_judge: Callable[[], bool] = lambda: True
-        """Whether a lock that is gone tells of a death, and not of a time in which everything stood still."""
+        self.calm_at: Callable[[], int | None] = lambda: ALWAYS
+        """When, by Redis' clock in ms, a lock that is gone last told of a death and not of a standstill."""
         self._schedules = schedules
         self.ready = asyncio.Event()
         self._timing = timing or Timing()
@@ -214,9 +214,10 @@ class Consumer:
         Not after Redis or this machine stood still: every lock has run out then, and those who live need a moment to
         take theirs again.
         """
-        if self.ready.is_set() and self.may_judge():
+        calm_at = self.calm_at() if self.ready.is_set() else None
+        if calm_at is not None:
             spare = round(self._timing.stalled_check * 800)
-            stalled = await give_back(self._worker.backend, self.definition.max_stalled_count, spare)
+            stalled = await give_back(self._worker.backend, self.definition.max_stalled_count, spare, calm_at)
             if stalled:
                 _log.warning("jobs lost their worker", queue=self.definition.name, job_ids=stalled)
             await wait_for_event(self._over, self._timing.stalled_check)

@@ -8,6 +8,7 @@ import pytest
 from bullmq import Queue
 
 from jobcast import Context
+from jobcast.shared.clock import now_ms
 from jobcast.shared.definitions import Limiter
 from jobcast.shared.errors import BadQueueName
 from jobcast.shared.events import JobCompleted, JobFailed, JobStarted
@@ -16,6 +17,7 @@ from jobcast.shared.redis import connect_for_bullmq
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.errors import LockLost
 from jobcast.worker.queues import QueueDefinition
+from jobcast.worker.stalled import CALM_FOR
 from jobcast.worker.taken import TakenJob
 from tests.support.waiting import wait_until
 from tests.worker.conftest import Bench
@@ -136,24 +138,30 @@ async def test_a_lock_that_the_heartbeat_took_again_first_is_ours(bench: Bench) 
     assert outcome == [True, True, False]
 
 
-async def test_a_lock_that_is_gone_tells_of_no_death_while_nobody_may_judge(bench: Bench) -> None:
-    """After a standstill all locks are gone, and those who live need a moment to take theirs again."""
-    judging: list[bool] = []
+@pytest.mark.parametrize(
+    "ago", [None, CALM_FOR + 2000], ids=["nothing is calm", "a check that waited out a hung Redis"]
+)
+async def test_a_lock_that_is_gone_tells_of_no_death_after_a_standstill(bench: Bench, ago: int | None) -> None:
+    """All locks are gone then, and those who live need a moment to take theirs again."""
+    calm: list[bool] = []
     began, go_on = asyncio.Event(), asyncio.Event()
 
     async def execute(job: TakenJob) -> None:
         began.set()
         await go_on.wait()
 
+    def calm_at() -> int | None:
+        return now_ms() if calm else None if ago is None else now_ms() - ago
+
     async with _consumer(bench, QueueDefinition("work", concurrency=1), execute, stalled_check=0.1) as consumer:
-        consumer.may_judge = lambda: bool(judging)
+        consumer.calm_at = calm_at
         job_id = await bench.submit()
         await asyncio.wait_for(began.wait(), 5)
         await bench.client.delete(f"bull:work:{job_id}:lock")
         await bench.client.sadd("bull:work:stalled", job_id)
         await asyncio.sleep(0.5)
         assert await bench.state(job_id) == "active"
-        judging.append(True)
+        calm.append(True)
         await wait_until(lambda: _is_waiting(bench, job_id))
         go_on.set()
 
