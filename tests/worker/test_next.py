@@ -68,7 +68,7 @@ async def test_a_job_whose_coming_was_not_heard_is_run_at_once_and_once(bench: B
         await job.complete(None)
 
     first, second = await bench.submit(), await bench.submit()
-    consumer = Consumer(bench.client, QueueDefinition("work"), execute, timing=Timing(idle=1))
+    consumer = Consumer(bench.client, QueueDefinition("work", concurrency=1), execute, timing=Timing(idle=1))
     task = asyncio.create_task(consumer.run())
     await wait_until(lambda: _is_over(bench, second), 3)
     consumer.close()
