@@ -253,6 +253,26 @@ async def test_a_schedule_goes_on_after_redis_failed_to_make_the_next_run(
         await _goes_on(runs)
 
 
+async def test_a_run_that_comes_with_the_end_of_another_job_makes_the_next_one_too(
+    bench: Bench, schedules: Schedules, runs: list[str]
+) -> None:
+    """Two workers that are never idle: after the first, each job comes with the end of the one before it."""
+
+    @bench.handler(name="busy")
+    async def busy(_: Context) -> None:
+        await asyncio.sleep(0.03)
+        if len(runs) < 6:
+            await bench.submit(name="busy")
+
+    for _ in range(4):
+        await bench.submit(name="busy")
+    await schedules.upsert(BEAT)
+    async with bench.worker(concurrency=1), bench.worker(concurrency=1):
+        await wait_until(lambda: len(runs) >= 6, 10, "six runs")
+    slots = _slots(runs)
+    assert slots == sorted(set(slots)), "a run was made twice"
+
+
 async def test_a_schedule_goes_on_where_no_handler_knows_its_jobs(bench: Bench, schedules: Schedules) -> None:
     @bench.handler()
     async def go(_: Context) -> None: ...
