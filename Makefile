@@ -27,7 +27,7 @@ run: $(VENV)/.installed-run ## Start everything on this machine: Redis, gateway,
 	@exec $(VENV)/bin/jobcast up $(ARGS)
 
 test: $(VENV)/.installed-dev $(NODE_STAMP) ## Run all tests (ARGS="tests/shared -x")
-	$(PYTHON) -m pytest --numprocesses auto --dist worksteal $(ARGS)
+	$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, format and types, without changing anything
 	$(VENV)/bin/ruff check

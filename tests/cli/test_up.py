@@ -18,16 +18,9 @@ import pytest
 from tests.conftest import StartJobcast
 from tests.support.parts import embedded_redis, require
 from tests.support.processes import JobcastProcess
-from tests.support.waiting import wait_until
+from tests.support.waiting import free_port, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are tied to our life by Linux' prctl")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def children(pid: int) -> list[int]:
