@@ -1,15 +1,14 @@
 """``jobcast dead-letters``: jobs that failed for good, looked at, run again, thrown away."""
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import click
-import msgspec
 
 from jobcast.cli import exits, options
-
-TIMEOUT: Final = 60.0
-"""Seconds. A thousand letters are replayed one after the other."""
+from jobcast.cli.asking import ask
+from jobcast.cli.tables import print_json
+from jobcast.cli.wording import inert
 
 _with_queue = click.option(
     "--queue", type=options.QUEUE, default="dead-letter", show_default=True, help="The queue the letters are in."
@@ -41,7 +40,10 @@ def list_(*, queue: str, limit: int, as_json: bool, url: str | None) -> None:
     """One line for each: its id, its state, what failed, and why. The newest first."""
     found = _call(url, "GET", "", {"queue": queue, "limit": limit})
     for each in found["letters"]:
-        click.echo(_json(each) if as_json else _line(each))
+        if as_json:
+            print_json(each)
+        else:
+            click.echo(_line(each))
 
 
 @dead_letters.command()
@@ -78,25 +80,7 @@ def remove(*, letters: tuple[str, ...], queue: str, url: str | None) -> None:
 
 
 def _call(given: str | None, method: str, path: str, query: dict[str, Any]) -> dict[str, Any]:
-    import httpx  # noqa: PLC0415  it takes a while
-
-    from jobcast.cli.gateway_url import door, is_loopback  # noqa: PLC0415
-
-    url = options.gateway_url(given)
-    try:
-        with httpx.Client(timeout=TIMEOUT, trust_env=not is_loopback(url)) as client:
-            answer = client.request(method, door(url, f"/api/v1/dead-letters{path}"), params=query)
-        said = msgspec.json.decode(answer.content, type=dict[str, Any])
-        if answer.is_success:
-            return said
-        code, message = str(said["code"]), str(said["message"])
-    except httpx.HTTPError as error:
-        raise exits.Unreachable(f"no gateway answers at {url} ({error}); is it running? (jobcast up)") from error
-    except (msgspec.DecodeError, KeyError) as error:
-        raise exits.Unreachable(
-            f"{url} answered {answer.status_code}, but not as a jobcast gateway does: is it one?"
-        ) from error
-    raise exits.Rejected(code, message, again=said.get("retryable") is True)
+    return ask(options.gateway_url(given), method, f"/api/v1/dead-letters{path}", query=query)
 
 
 def _say_replayed(done: dict[str, Any]) -> None:
@@ -104,10 +88,5 @@ def _say_replayed(done: dict[str, Any]) -> None:
 
 
 def _line(each: dict[str, Any]) -> str:
-    # What a job is called and why it failed is anybody's text: no terminal escape of it must reach a terminal.
     text = f"{each['id']}  {each['state']}  {each['queue']}/{each['name']} {each['jobId']}: {each['error']}"
-    return "".join(letter if letter.isprintable() else " " for letter in text)[:400]
-
-
-def _json(each: dict[str, Any]) -> str:
-    return msgspec.json.encode(each).decode()
+    return inert(text)[:400]

@@ -3,6 +3,7 @@
 from typing import Any
 
 import click
+import msgspec
 
 from jobcast.cli import options
 from jobcast.cli.asking import ask
@@ -139,7 +140,7 @@ def retry_failed(queue_name: str, *, as_json: bool, url: str | None) -> None:
     _say(done, f"{_jobs(done)} of {queue_name} tried again", as_json=as_json)
 
 
-def _post(url: str | None, queue_name: str, what: str, body: Any = None) -> dict[str, Any]:
+def _post(url: str | None, queue_name: str, what: str, body: Any = msgspec.UNSET) -> dict[str, Any]:
     return ask(options.gateway_url(url), "POST", f"/api/v1/queues/{queue_name}/{what}", body=body)
 
 

@@ -1,10 +1,16 @@
-"""``jobcast schedule``: jobs made by interval or by cron. The heavy parts are imported by what needs them."""
+"""``jobcast schedule``: jobs made by interval or by cron."""
 
 from typing import Any
+from urllib.parse import quote
 
 import click
+import msgspec
 
 from jobcast.cli import exits, options
+from jobcast.cli.asking import ask
+from jobcast.cli.submit import TIMEOUT, read_data
+from jobcast.cli.tables import print_json
+from jobcast.cli.wording import inert
 
 
 @click.group()
@@ -37,8 +43,6 @@ def add(*, queue: str, schedule_id: str, name: str, data: str, url: str | None, 
       jobcast schedule add prices update-all update-all --every 300000
       jobcast schedule add maintenance clean-up cleanup --cron '0 0 * * *' --tz Europe/Berlin
     """
-    from jobcast.cli.submit import read_data  # noqa: PLC0415  it takes a while
-
     repeat = {
         "every": said["every"],
         "pattern": said["pattern"],
@@ -60,10 +64,11 @@ def add(*, queue: str, schedule_id: str, name: str, data: str, url: str | None, 
 @options.with_url
 def listed(*, queue: str, as_json: bool, url: str | None) -> int:
     """Print the schedules of QUEUE, the one to run next first."""
-    import msgspec  # noqa: PLC0415  it takes a while
-
     for each in _ask(url, "GET", queue)["schedules"]:
-        click.echo(msgspec.json.encode(each).decode() if as_json else _line(each))
+        if as_json:
+            print_json(each)
+        else:
+            click.echo(_line(each))
     return exits.COMPLETED
 
 
@@ -83,44 +88,20 @@ def _given(words: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(each: dict[str, Any]) -> str:
-    """One schedule on one line, what other programs wrote in it made harmless to a terminal."""
+    """One schedule on one line."""
     repeat = each["repeat"]
     when = f"every {repeat['every']} ms" if "every" in repeat else f"{repeat.get('pattern')} {repeat.get('tz', '')}"
     after = "over" if each["over"] else f"next {each['next']}"
     line = f"{each['id']}  {each['name']}  {when.strip()}  {after}  ran {each['ran']}"
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return inert(line)
 
 
-def _ask(url: str | None, method: str, queue: str, schedule_id: str = "", body: Any = None) -> dict[str, Any]:
+def _ask(url: str | None, method: str, queue: str, schedule_id: str = "", body: Any = msgspec.UNSET) -> dict[str, Any]:
     """What the gateway answers. The calls change nothing when made twice, so a lost answer may be asked for again.
 
     Raises:
         Unreachable: no gateway did.
         Rejected: it said no.
     """
-    from urllib.parse import quote  # noqa: PLC0415  it takes a while
-
-    import httpx  # noqa: PLC0415
-    import msgspec  # noqa: PLC0415
-
-    from jobcast.cli.gateway_url import door, is_loopback  # noqa: PLC0415
-    from jobcast.cli.submit import TIMEOUT  # noqa: PLC0415
-
-    where = options.gateway_url(url)
     path = f"/api/v1/queues/{queue}/schedules" + (f"/{quote(schedule_id, safe='')}" if schedule_id else "")
-    content = None if body is None else msgspec.json.encode(body)
-    try:
-        with httpx.Client(timeout=TIMEOUT, trust_env=not is_loopback(where)) as client:
-            answer = client.request(
-                method, door(where, path), content=content, headers={"content-type": "application/json"}
-            )
-    except httpx.HTTPError as error:
-        raise exits.Unreachable(f"no gateway answers at {where} ({error}); is it running? (jobcast up)") from error
-    try:
-        said = msgspec.json.decode(answer.content, type=dict[str, Any])
-        if answer.is_success:
-            return said
-        refused = exits.Rejected(str(said["code"]), str(said["message"]), again=said.get("retryable") is True)
-    except (msgspec.DecodeError, KeyError) as error:
-        raise exits.Unreachable(f"{where} answered {answer.status_code}, but not as a jobcast gateway does") from error
-    raise refused
+    return ask(options.gateway_url(url), method, path, body=body, timeout=TIMEOUT)

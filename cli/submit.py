@@ -4,11 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import msgspec
 
-from jobcast.cli.exits import Rejected, Unreachable
-from jobcast.cli.gateway_url import door, is_loopback
+from jobcast.cli.asking import ask
 from jobcast.shared.errors import BadRequest
 from jobcast.shared.names import check_job_id
 
@@ -48,29 +46,12 @@ def send(url: str, path: str, body: Any) -> dict[str, Any]:
         Unreachable: no gateway took it, or none said so in time.
         Rejected: the gateway said no.
     """
-    try:
-        with httpx.Client(timeout=TIMEOUT, trust_env=not is_loopback(url)) as client:
-            answer = client.post(
-                door(url, path),
-                content=msgspec.json.encode(body),
-                headers={"content-type": "application/json"},
-            )
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-        raise Unreachable(f"no gateway answers at {url} ({error}); is it running? (jobcast up)") from error
-    except httpx.HTTPError as error:
-        raise Unreachable(f"{url} did not answer ({error}); the job may have been queued all the same") from error
-    return _read_answer(url, answer)
-
-
-def _read_answer(url: str, answer: httpx.Response) -> dict[str, Any]:
-    try:
-        said = msgspec.json.decode(answer.content, type=dict[str, Any])
-        if answer.is_success:
-            check_job_id(said.get("jobId"))
-            return said
-        code, message = str(said["code"]), str(said["message"])
-    except (msgspec.DecodeError, BadRequest, KeyError) as error:
-        raise Unreachable(
-            f"{url} answered {answer.status_code}, but not as a jobcast gateway does: is it one?"
-        ) from error
-    raise Rejected(code, message, again=said.get("retryable") is True)
+    return ask(
+        url,
+        "POST",
+        path,
+        body=body,
+        check=lambda said: check_job_id(said.get("jobId")),
+        timeout=TIMEOUT,
+        in_doubt="the job may have been queued",
+    )
