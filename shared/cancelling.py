@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from jobcast.shared.clock import now_ms
+from jobcast.shared.endings import cancelled
 from jobcast.shared.errors import JobcastError, NotPossible, Refused, Unavailable
-from jobcast.shared.events import JobCancelled
 from jobcast.shared.journal.contract import Journal, Reading, Writer
 from jobcast.shared.parents import Parents
 from jobcast.shared.redis import unavailable
@@ -53,9 +52,9 @@ class Canceller:
             raise NotPossible(f"job {job_id} is over by now; only a job that is not over can be cancelled")
         why = f"its parent {job_id} was cancelled: {reason}"
         asked = await self._each(below, lambda _, child: self._journal.request_cancel(child, why))
-        cancelled = await self._take_out(job_id, reading, reason)
+        taken_out = await self._take_out(job_id, reading, reason)
         await self._each(below, lambda at, child: self._cancel_child(at, child, why))
-        return Cancelled("cancelled" if cancelled else "cancelling", sum(asked))
+        return Cancelled("cancelled" if taken_out else "cancelling", sum(asked))
 
     async def _below(self, queue: str, job_id: str) -> list[tuple[str, str]]:
         """The children that are not over, and theirs, by queue and id: parents before their children."""
@@ -94,11 +93,7 @@ class Canceller:
         state, queue = reading.fields["state"].decode(), reading.fields["queue"].decode()
         if state not in QUEUED or not await self.remove_waiting(queue, job_id):
             return False
-        attempt = int(reading.fields["attempt"])
-        if int(reading.fields.get("over", b"0")) == attempt:
-            # It waits to be tried again: the last attempt is closed, what is cancelled is the one to come.
-            attempt += 1
-        event = JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
+        event = cancelled(job_id, reading, reason)
         try:
             appended = await self._journal.append(event, key=self._writer.key())
         except Refused:

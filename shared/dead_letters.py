@@ -11,8 +11,8 @@ import msgspec
 
 from jobcast.shared.clock import now_ms
 from jobcast.shared.definitions import KEPT
+from jobcast.shared.endings import cancelled
 from jobcast.shared.errors import NotPossible, Refused, UnknownJob
-from jobcast.shared.events import JobCancelled
 from jobcast.shared.journal.contract import Journal, Writer
 from jobcast.shared.names import check_job_id, check_queue_name
 from jobcast.shared.queue import JobQueues
@@ -83,11 +83,7 @@ class DeadLetters:
     async def put(self, to: str, letter: Letter, attempt: int) -> bool:
         """Write a letter to the queue ``to``; False when it was there already."""
         born, wanted = now_ms(), letter_id(letter.queue, letter.job_id, attempt)
-        options = {
-            "jobId": wanted,
-            **KEPT,
-            "timestamp": born,
-        }
+        options = {"jobId": wanted, **KEPT, "timestamp": born}
         with unavailable():
             handle = await self._queues.handle(to)
             there = await handle.getJob(wanted)
@@ -187,13 +183,11 @@ class DeadLetters:
         with unavailable():
             if int(await job.queue.backend.remove(job.id, True)) != 1:
                 raise NotPossible(f"a handler has begun with letter {job.id}; it stays until that ends")
-        fields = (await self._journal.read(job.id)).fields
+        reading = await self._journal.read(job.id)
+        fields = reading.fields
         if not fields or fields["queue"].decode() != queue or fields["state"].decode() not in LIVE:
             return
-        attempt = int(fields["attempt"])
-        if int(fields.get("over", b"0")) == attempt:
-            attempt += 1  # it waited to be tried again
-        event = JobCancelled(job_id=str(job.id), queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
+        event = cancelled(str(job.id), reading, reason)
         try:
             await self._journal.append(event, key=self._writer.key())
         except Refused:

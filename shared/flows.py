@@ -7,11 +7,11 @@ leaves no hole: the workers announce what they find, parents before children.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobcast.shared.clock import now_ms
-from jobcast.shared.errors import BadJobId, Refused
+from jobcast.shared.errors import Refused
 from jobcast.shared.events import Children, JobQueued
 from jobcast.shared.flow_tree import DEEPEST, Flow, FlowJob, check_flow, read_flow
 from jobcast.shared.journal.contract import DAY_MS, Journal, Writer
@@ -19,7 +19,6 @@ from jobcast.shared.parents import WAITS_MS, share_of, weight_of
 from jobcast.shared.queue import ANNOUNCED_AT_ONCE, JobQueues
 from jobcast.shared.queue_flow import FlowNode, add_flow
 from jobcast.shared.redis import unavailable
-from jobcast.shared.states import LIVE
 
 
 class JobFlows:
@@ -43,7 +42,7 @@ class JobFlows:
         # Of two flows under one id the births tell which is there.
         born = self._last_birth = max(now_ms(), self._last_birth + 1)
         planned = await self._plan(tree, born)
-        await self._check_free([node for node, _ in planned if node.named])
+        await self._queues.check_free([(node.queue, node.job_id) for node, _ in planned if node.named])
         with unavailable():
             await add_flow(await self._queues.handle(tree.queue), [node for node, _ in planned])
         # Parents before their children: what is told of a child while its parent is unknown counts nowhere.
@@ -78,15 +77,6 @@ class JobFlows:
 
         await plan(tree, None)
         return planned
-
-    async def _check_free(self, named: Sequence[FlowNode]) -> None:
-        """Refuse an id that a running job of another queue has: BullMQ counts ids by queue, the doors do not."""
-        readings = await self._journal.read_many([node.job_id for node in named])
-        for node, reading in zip(named, readings, strict=True):
-            fields = reading.fields
-            if fields and fields["queue"].decode() != node.queue and fields["state"].decode() in LIVE:
-                there = fields["queue"].decode()
-                raise BadJobId(f"job {node.job_id} is at work in queue {there}; give this one another id")
 
     async def _announce(self, event: JobQueued) -> None:
         life = (event.delay or 0) + DAY_MS if event.children is None else WAITS_MS

@@ -18,9 +18,9 @@ from jobcast.shared.bulk import NewJob, add_bulk, check_bulk
 from jobcast.shared.cancelling import Cancelled, Canceller
 from jobcast.shared.clock import now_ms
 from jobcast.shared.definitions import Definitions, wanted
-from jobcast.shared.endings import cancelled, how_it_ended
+from jobcast.shared.endings import cancelled, how_it_ended, queued
 from jobcast.shared.errors import BadJobId, BadRequest, NotPossible, Refused, UnknownJob
-from jobcast.shared.events import Event, JobCancelled, JobQueued
+from jobcast.shared.events import Event, JobQueued
 from jobcast.shared.journal.contract import DAY_MS, Journal, Reading, Writer
 from jobcast.shared.keys import Keys
 from jobcast.shared.names import check_job_id, check_job_name, check_queue_name
@@ -70,9 +70,9 @@ class JobQueues:
         options = options or JobOptions()
         named = options.job_id is not None or options.deduplication is not None
         born = self._birth(apart=named)
-        told = wanted(options, await self._definitions.for_jobs(queue), born)
+        told = await self.options_for(queue, options, born)
         if options.job_id is not None:
-            await self._check_free(queue, options.job_id)
+            await self.check_free([(queue, options.job_id)])
         with unavailable():
             handle = await self.handle(queue)
             replaceable = await self._replaceable(handle, options)
@@ -101,7 +101,7 @@ class JobQueues:
         """
         check_queue_name(queue)
         check_bulk(jobs)
-        await self._check_all_free(queue, [job.options.job_id for job in jobs if job.options.job_id is not None])
+        await self.check_free([(queue, job.options.job_id) for job in jobs if job.options.job_id is not None])
         defaults = await self._definitions.for_jobs(queue)
         opts = [wanted(job.options, defaults, self._birth(apart=job.named)) for job in jobs]
         with unavailable():
@@ -143,17 +143,7 @@ class JobQueues:
         False when the record belongs to a job of another queue that is not over: nobody could see this one.
         """
         delay = int(job.opts.get("delay") or 0)
-        event = JobQueued(
-            job_id=job.id,
-            queue=queue,
-            attempt=1,
-            timestamp=job.timestamp,
-            name=job.name,
-            max_attempts=max(1, int(job.opts.get("attempts") or 1)),
-            delay=delay or None,
-            priority=int(job.opts.get("priority") or 0) or None,
-            parent_id=job.parent.get("id") if job.parent else None,
-        )
+        event = queued(queue, job, attempt=1, timestamp=job.timestamp, delay=delay or None)
         # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
         return await self._append(event, born=job.timestamp, ttl=delay + DAY_MS if delay else None)
 
@@ -178,9 +168,7 @@ class JobQueues:
         reading = await self._journal.read(job_id)
         if reading.position is None or reading.fields["state"].decode() not in QUEUED:
             return
-        queue, attempt = reading.fields["queue"].decode(), int(reading.fields["attempt"])
-        event = JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
-        await self._append(event)
+        await self._append(cancelled(job_id, reading, reason))
 
     async def retry(self, job_id: str) -> None:
         """Queue a finished job again, as a new attempt of the same job.
@@ -249,12 +237,13 @@ class JobQueues:
             return refused.reason != "other-queue"
         return True
 
-    async def _check_free(self, queue: str, job_id: str) -> None:
-        """Refuse an id that a running job of another queue has: BullMQ counts ids by queue, the doors do not."""
-        await self._check_all_free(queue, [job_id])
+    async def check_free(self, named: Sequence[tuple[str, str]]) -> None:
+        """Refuse ids, given with their queues, that a running job of another queue has.
 
-    async def _check_all_free(self, queue: str, job_ids: Sequence[str]) -> None:
-        for job_id, reading in zip(job_ids, await self._journal.read_many(job_ids), strict=True):
+        BullMQ counts ids by queue, the doors do not.
+        """
+        readings = await self._journal.read_many([job_id for _, job_id in named])
+        for (queue, job_id), reading in zip(named, readings, strict=True):
             fields = reading.fields
             if fields and fields["queue"].decode() != queue and fields["state"].decode() in LIVE:
                 raise BadJobId(f"job {job_id} is at work in queue {fields['queue'].decode()}; give this one another id")

@@ -4,8 +4,9 @@ import contextlib
 from typing import Any
 
 from jobcast.shared.clock import now_ms
+from jobcast.shared.endings import cancelled, queued
 from jobcast.shared.errors import Refused
-from jobcast.shared.events import Event, JobCancelled, JobQueued
+from jobcast.shared.events import Event
 from jobcast.shared.journal.contract import Journal, Reading, Writer
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import unavailable
@@ -45,24 +46,12 @@ class Records:
         fields = reading.fields
         if not fields or fields["queue"].decode() != queue or fields["state"].decode() in TERMINAL:
             return
-        attempt = int(fields["attempt"])
-        # A job that waits to be tried again: the last attempt is closed, what is cancelled is the one to come.
-        attempt += int(fields.get("over", b"0")) == attempt
-        event = JobCancelled(job_id=job_id, queue=queue, attempt=attempt, timestamp=now_ms(), reason=reason)
-        await self._tell(event, reading, None)
+        await self._tell(cancelled(job_id, reading, reason), reading, None)
 
     async def tell_queued(self, queue: str, job: Any, reading: Reading) -> None:
         """Say that the job waits to be taken at once, for the attempt that comes next."""
-        event = JobQueued(
-            job_id=job.id,
-            queue=queue,
-            attempt=job.attemptsStarted + 1,
-            timestamp=now_ms() if job.attemptsStarted else job.timestamp,
-            name=job.name,
-            max_attempts=max(1, int(job.opts.get("attempts") or 1)),
-            priority=int(job.opts.get("priority") or 0) or None,
-            parent_id=job.parent.get("id") if job.parent else None,
-        )
+        again = job.attemptsStarted
+        event = queued(queue, job, attempt=again + 1, timestamp=now_ms() if again else job.timestamp)
         await self._tell(event, reading, job)
 
     async def _tell(self, event: Event, reading: Reading, job: Any) -> None:

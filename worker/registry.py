@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from jobcast.shared.definitions import LONGEST_TIMEOUT
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.names import check_job_name, check_queue_name
 from jobcast.shared.options import JobOptions
@@ -14,7 +15,6 @@ from jobcast.shared.schedule import Repeat, Schedule
 from jobcast.worker.queues import QueueDefinition
 
 F = TypeVar("F", bound=Callable[..., Any])
-LONGEST_TIMEOUT: Final = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
