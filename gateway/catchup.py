@@ -152,7 +152,7 @@ class CatchUp(Informed):
 
     async def _read_queue(self, watch: QueueWatch) -> None:
         """The same for one that was open before, from where it is, or go on with it."""
-        if not watch.open:
+        if not watch.todo.open:
             await self._read_circuit(watch.queue)
             changes = await self._hub.journal.changes(watch.queue, watch.begin(), MOST_CHANGES)
             live: list[str] = []
@@ -187,7 +187,9 @@ class CatchUp(Informed):
                 self._hub.metrics.readings.inc(len(asked))
                 readings = await self._hub.journal.read_each(watch.queue, asked)
             self._tell_jobs(watch, asked, readings)
-        (end,) = await self._hub.journal.queue_positions([watch.queue])
+        end = watch.goal
+        if watch.todo.begun:
+            (end,) = await self._hub.journal.queue_positions([watch.queue])
         if watch.abandoned:
             return
         here, held = watch.level(end)
@@ -215,5 +217,5 @@ class CatchUp(Informed):
                 watch.full()
                 return False
             watch.sent(message)
-        watch.done()
+        watch.todo.done()
         return True

@@ -30,12 +30,14 @@ class Told:
 class Plan:
     """Read one after the other; what is owed while another plan is carried out stands first in the next."""
 
-    __slots__ = ("_after", "_job_ids", "_owed")
+    __slots__ = ("_after", "_job_ids", "_owed", "begun")
 
     def __init__(self) -> None:
         self._owed: dict[str, None] = {}
         self._job_ids: deque[str] | None = None
         self._after: Position | None = None
+        self.begun = False
+        """Something of it has been read."""
 
     @property
     def open(self) -> bool:
@@ -57,6 +59,7 @@ class Plan:
         """These, each from where the client was told of it, or from ``after`` in the queue."""
         self._job_ids = deque(dict.fromkeys([*self._owed, *job_ids]))
         self._after = after
+        self.begun = False
 
     def next(self, most: int, known: KnownJobs) -> list[Ask]:
         return [self._ask(job_id, known.get(job_id)) for job_id in islice(self._job_ids or (), most)]
@@ -65,7 +68,8 @@ class Plan:
         return Ask(job_id, known, None if known is not None or job_id in self._owed else self._after)
 
     def done(self) -> None:
-        """All of the first job has been sent."""
+        """All of the first job has been read and sent."""
+        self.begun = True
         if self._job_ids:
             self._owed.pop(self._job_ids.popleft(), None)
 

@@ -18,7 +18,8 @@ from jobcast.shared.snapshot import build
 
 
 class QueueWatch:
-    """Begins in phase ``reading``: :meth:`open` it, have every job of :meth:`asked` read, and it is :meth:`level`.
+    """Begins in phase ``reading``: :meth:`plan` what is to be read, have every job of :meth:`asked` read, tell ``todo``
+    of each that was sent, and it is :meth:`level`.
 
     ``elsewhere`` are the jobs that the client watches by themselves: they are told by those watches alone.
     """
@@ -30,18 +31,18 @@ class QueueWatch:
         "_elsewhere",
         "_end",
         "_former",
-        "_goal",
         "_held",
         "_known",
-        "_plan",
         "_stood",
         "_told",
         "_undo",
         "abandoned",
+        "goal",
         "last",
         "phase",
         "queue",
         "recovered",
+        "todo",
     )
 
     def __init__(self, queue: str, since: Position | None, elsewhere: Container[str]) -> None:
@@ -61,8 +62,9 @@ class QueueWatch:
         self._held = Held()
         self._due: Position | None = None
         self._conflate = False
-        self._plan = Plan()
-        self._goal: Position | None = None
+        self.todo = Plan()
+        self.goal: Position | None = None
+        """Where the queue was when it was asked what is to be read."""
         self._told = since
         self._end: Position | None = None
         """Until the feed has come to here the place stands at ``_told``."""
@@ -176,7 +178,7 @@ class QueueWatch:
         if job_id in self._known or (self.phase != "live" and last is not None):
             self._known.set(job_id, last)
         if not level:
-            self._plan.owe(job_id)
+            self.todo.owe(job_id)
             self.suspect()
 
     # From the record.
@@ -188,21 +190,16 @@ class QueueWatch:
         self._held.begin()
         return self.last
 
-    @property
-    def open(self) -> bool:
-        """What is to be read is known."""
-        return self._plan.open
-
     def plan(self, changes: Changes, live: Iterable[str]) -> Message | None:
         """What is to be read: the jobs that changed, or where there are too many, those that are live.
 
         Returns what says that the view begins anew, where it does.
         """
         began, self._began = self._began, True
-        self._goal = changes.position
+        self.goal = changes.position
         self.recovered = changes.continued and changes.job_ids is not None
         if self.recovered:
-            after = self.last or (self._goal._replace(seq=0) if self._goal else None)
+            after = self.last or (self.goal._replace(seq=0) if self.goal else None)
             # Without a position, jobs that are known may be of a record that is gone.
             known = list(self._known) if self.last is None else []
         else:
@@ -211,14 +208,14 @@ class QueueWatch:
             self._former, self._known = self._known, KnownJobs(forgetful=False)
             known = list(self._former)
         changed = live if changes.job_ids is None else changes.job_ids
-        self._plan.begin([*known, *changed], after)
+        self.todo.begin([*known, *changed], after)
         if self.recovered or not began:
             return None
         return begun_anew(self.queue)
 
     def asked(self, most: int = 1) -> list[Ask]:
         """The next jobs to be read."""
-        return self._plan.next(most, self._known)
+        return self.todo.next(most, self._known)
 
     def tell(self, asked: Ask, reading: Reading) -> Told | None:
         """What a job's reading is for this client; its introduction counts as sent, its events by :meth:`sent`.
@@ -250,7 +247,7 @@ class QueueWatch:
         return told
 
     def _was_told(self, job_id: str) -> bool:
-        return job_id in self._known or job_id in self._former or self._plan.owes(job_id)
+        return job_id in self._known or job_id in self._former or self.todo.owes(job_id)
 
     def _is_met(self, missed: Sequence[Entry]) -> bool:
         return not missed or missed[0].seq == 1 or self._known.forgetful
@@ -259,10 +256,6 @@ class QueueWatch:
         """An event from the record was taken."""
         if message.position is not None:
             self._known.read(message.job_id, message.position, ends=message.ends_job)
-
-    def done(self) -> None:
-        """All of the job that was asked for has been sent."""
-        self._plan.done()
 
     def full(self) -> None:
         """The client has no room for more of the job that was asked for: it is asked for again later."""
@@ -274,15 +267,15 @@ class QueueWatch:
         Returns what says where the client is now, if that is known already, and what the feed brought meanwhile, for
         :meth:`live`.
         """
-        goal = self._goal
-        self._plan.end()
+        goal = self.goal
+        self.todo.end()
         self._former, self._conflate = self._known, False
         self._end = None
         if end is not None and (goal is None or goal.epoch == end.epoch):
             # What is owed stands before the goal and is not told yet: the next reading tells it, and then the place.
-            self._end = end if end.is_news(goal) or self._plan.owing else None
+            self._end = end if end.is_news(goal) or self.todo.owing else None
         self._stood = self._stood + 1 if self._end is not None and self._held.lost else 0
-        if self._stood > MOST_STANDING and not self._plan.owing:
+        if self._stood > MOST_STANDING and not self.todo.owing:
             self._end = None
         here = told_up_to(self.queue, goal) if goal is not None and self._end is None and goal != self._told else None
         self.last, self.phase = goal, "behind" if self._held.lost else "live"

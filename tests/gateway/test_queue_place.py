@@ -16,7 +16,7 @@ def reading(watch: QueueWatch, goal: int, *job_ids: str) -> None:
     watch.plan(Changes(at(goal), list(job_ids), continued=True), [])
     while asked := watch.asked():
         watch.tell(asked[0], Reading(None, {}))
-        watch.done()
+        watch.todo.done()
 
 
 def test_the_place_stays_while_a_job_is_owed() -> None:
