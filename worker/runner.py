@@ -10,6 +10,7 @@ next attempt.
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from jobcast.shared import logs
@@ -139,10 +140,8 @@ class Runner:
             case Withdrawn():
                 await self._withdraw(run, outcome.reason)
             case Returned():
-                await surely(run.job.hold)
                 error = f"WorkerStopped: {STOPPED}; the job waits for another"
-                await self._tell(run, self._failed(run, error, used=0, final=False))
-                await surely(run.job.put_back)
+                await self._send_back(run, error, run.job.put_back, used=0)
             case Postponed():
                 await self._postpone(run, outcome)
             case Lost():
@@ -184,12 +183,10 @@ class Runner:
             return
         chance = random.random()  # noqa: S311  spreads retries, guards nothing
         delay, used = (job.retry_delay(chance, outcome.raised), 1) if after is None else (round(after * 1000), 0)
-        await surely(job.hold)
-        # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
-        ttl = delay + DAY_MS if delay else None
-        await self._tell(run, self._failed(run, outcome.error, used=used, final=False, delay=delay), ttl=ttl)
         again = job.retry if used else job.postpone
-        await surely(lambda: again(delay, outcome.error, outcome.trace))
+        await self._send_back(
+            run, outcome.error, lambda: again(delay, outcome.error, outcome.trace), used=used, delay=delay
+        )
 
     async def _postpone(self, run: Run, outcome: Postponed) -> None:
         """Wait by the job's back-off, counted in such waits, and not for ever.
@@ -198,15 +195,23 @@ class Runner:
         lock that is held for minutes is free.
         """
         job = run.job
-        waits = job.attempt - job.attempts_made
+        waits = job.postponed + 1
         if waits > MOST_WAITS:
             await self._fail(run, Failed(f"{outcome.error}, {MOST_WAITS} times in a row", raised=outcome.raised))
             return
         delay = job.retry_delay(random.random(), outcome.raised, made=waits)  # noqa: S311  spreads retries
         delay = min(max(delay, SHORTEST_WAIT), LONGEST_WAIT)
-        await surely(job.hold)
-        await self._tell(run, self._failed(run, outcome.error, used=0, final=False, delay=delay))
-        await surely(lambda: job.put_back(delay))
+        await self._send_back(run, outcome.error, lambda: job.put_back(delay), used=0, delay=delay)
+
+    async def _send_back(
+        self, run: Run, error: str, move: Callable[[], Awaitable[None]], *, used: int, delay: int = 0
+    ) -> None:
+        """Say that the attempt is over and the job waits for the next, then have it wait."""
+        await surely(run.job.hold)
+        # A record lives a day after its last event: one that waits for longer must not be forgotten meanwhile.
+        ttl = delay + DAY_MS if delay else None
+        await self._tell(run, self._failed(run, error, used=used, final=False, delay=delay), ttl=ttl)
+        await surely(move)
 
     async def _withdraw(self, run: Run, reason: str) -> None:
         job = run.job
