@@ -91,7 +91,7 @@ class Gateway:
         self._vigil = vigil = Vigil(Heartbeats(self._commands, keys), journal)
         metrics.stalled.set_function(lambda: vigil.last.stalled if vigil.last is not None else 0)
         # To log what others would have posted is not to deliver it: only where the receiver is known.
-        self._watchman = Watchman(settings, self._bullmq, self._commands, journal, may=self._is_alone)
+        self._watchman = Watchman(settings, queues, self._commands, journal, may=self._is_alone)
         self._over = asyncio.Event()
         circuits = hub.circuits = Circuits(self._commands, keys)
         calls, limits = Calls(queues, circuits), limits_of(settings)

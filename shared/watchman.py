@@ -32,19 +32,18 @@ LONGEST_HEALTH_LOOK: Final = 10.0
 
 
 class Watchman:
-    """``client`` is BullMQ's, ``commands`` the journal's. ``may`` is asked before each turn."""
+    """``commands`` is the journal's client. ``may`` is asked before each turn."""
 
     def __init__(
         self,
         settings: Settings,
-        client: Redis,
+        queues: JobQueues,
         commands: Redis,
         journal: Journal,
         *,
         may: Callable[[], bool] = lambda: True,
     ) -> None:
         keys = Keys(settings.key_prefix)
-        queues = JobQueues(client, journal, prefix=settings.bullmq_prefix)
         outbox = Outbox(commands, keys)
         self._may = may
         self._every = min(LONGEST_HEALTH_LOOK, settings.health_every / 4)

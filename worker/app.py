@@ -25,6 +25,7 @@ from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq, without_secrets
 from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import Settings
+from jobcast.shared.supervise import supervise, wait_for_event
 from jobcast.shared.vigil import Timing as Watching
 from jobcast.shared.vigil import Vigil
 from jobcast.shared.watchman import Watchman
@@ -44,7 +45,6 @@ from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.reconciler import Reconciler, Repairs
 from jobcast.worker.registry import Registry
 from jobcast.worker.runner import Runner
-from jobcast.worker.supervise import supervise, wait_for_event
 
 CANCEL_CHECK: Final = 1.0
 """Seconds between two looks, for all jobs at once, for requests to cancel."""
@@ -148,7 +148,7 @@ class Service:
         journal = RedisJournal(commands, keys, life)
         vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
         worker = _unique_name()
-        job_queues = JobQueues(client, journal, prefix=settings.bullmq_prefix)
+        job_queues = JobQueues(client, journal, prefix=settings.bullmq_prefix, keys=keys)
         burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
         locks = Locks(commands)
         family = Family(Parents(client, journal, prefix=settings.bullmq_prefix))
@@ -175,7 +175,7 @@ class Service:
         said = words(definitions, self._registry, timeout)
         telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")
         try:
-            watchman = Watchman(settings, client, commands, journal)
+            watchman = Watchman(settings, job_queues, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
                 alive = _Alive(heart, vigil, watchman, burial, timetable, locks, family)
                 await self._work(consumers, journal, runner, on_ready, alive)

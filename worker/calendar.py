@@ -12,7 +12,7 @@ from jobcast.shared import logs
 from jobcast.shared.errors import JobcastError, Unavailable
 from jobcast.shared.schedule import Schedule
 from jobcast.shared.schedules import Schedules
-from jobcast.worker.supervise import supervise
+from jobcast.shared.supervise import supervise
 
 MEND_EVERY: Final = 30.0
 """Seconds between two looks at each queue, less up to a fifth by chance. Without schedules one costs a round trip."""

@@ -15,11 +15,11 @@ from redis.asyncio import Redis
 
 from jobcast.shared import logs
 from jobcast.shared.schedules import Schedules
+from jobcast.shared.supervise import supervise, wait_for_event
 from jobcast.worker.breaker import Guard
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.stalled import ALWAYS, give_back
-from jobcast.worker.supervise import supervise, wait_for_event
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.taker import Taker
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 from jobcast.shared.definitions import Definitions, QueueWords
+from jobcast.shared.supervise import supervise
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.registry import Registry
-from jobcast.worker.supervise import supervise
 
 
 def words(queues: Sequence[QueueDefinition], registry: Registry, timeout: float) -> dict[str, QueueWords]:

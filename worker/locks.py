@@ -18,8 +18,8 @@ from jobcast.shared import logs
 from jobcast.shared.errors import BadRequest, Unavailable
 from jobcast.shared.names import check_lock_key
 from jobcast.shared.redis import unavailable
+from jobcast.shared.supervise import supervise, wait_for_event
 from jobcast.worker.errors import LockHeld
-from jobcast.worker.supervise import supervise, wait_for_event
 
 DEFAULT_TTL: Final = 300.0
 SHORTEST_TTL: Final = 0.1

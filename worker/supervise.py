@@ -1,4 +1,4 @@
-"""What may not be lost is offered to Redis for a while; the loops that never die are ``shared.supervise``'s."""
+"""What may not be lost is offered to Redis for a while."""
 
 import asyncio
 import time
@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from jobcast.shared.errors import Unavailable
-from jobcast.shared.supervise import jittered, supervise, wait_for_event
-
-__all__ = ["PATIENCE", "jittered", "supervise", "surely", "wait_for_event"]
+from jobcast.shared.supervise import jittered
 
 PATIENCE: Final = 60.0
 """Seconds for which what may not be lost is offered to a Redis that is away."""

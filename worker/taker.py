@@ -10,11 +10,11 @@ from bullmq import Job, Worker
 from redis.asyncio import Redis
 
 from jobcast.shared.redis import unavailable
+from jobcast.shared.supervise import wait_for_event
 from jobcast.shared.throughput import MINUTES_COUNTED
 from jobcast.worker import record
 from jobcast.worker.breaker import Guard, Outcome
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.supervise import wait_for_event
 from jobcast.worker.taken import TakenJob
 
 LONGEST_BLOCK: Final = 10.0
