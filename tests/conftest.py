@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.async_api import Browser, async_playwright
 
+from tests.shared.bullmq import Site, open_site
 from tests.support.node import NodeRun, run_script, start_script
 from tests.support.parts import find_chromium, find_node, find_redis, require
 from tests.support.processes import ChildProcess, JobcastProcess
@@ -98,6 +99,14 @@ def redis_url(redis_server: RedisServer) -> str:
     server = redis_server
     server.flush()
     return server.url
+
+
+@pytest.fixture
+async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
+    """Queues on the shared server, as a gateway reaches them, and a look behind them."""
+    with redis_server.client() as behind:
+        async with open_site(redis_url, behind) as site:
+            yield site
 
 
 @pytest.fixture

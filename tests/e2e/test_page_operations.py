@@ -5,34 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from jobcast.shared.options import read_options
 from tests.e2e.test_page import opened
 from tests.gateway.support import served
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
+from tests.shared.bullmq import Site, fail, submit
 
 
 @pytest.fixture
 async def url(redis_url: str) -> AsyncIterator[str]:
     async with served(redis_url) as house:
         yield house.url
-
-
-async def submit(site: Site, **opts: object) -> str:
-    return (await site.queues.submit("films", "encode", {"film": 7}, read_options(opts))).job_id
-
-
-async def fail(site: Site) -> str:
-    job_id = await submit(site)
-    await site.fail(job_id)
-    return job_id
 
 
 async def press(page: Page, button: str, answer: str | None = None) -> None:

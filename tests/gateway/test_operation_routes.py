@@ -2,11 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from tests.gateway.support import Served, http
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
+from tests.shared.bullmq import Site
 
 
 async def call(house: Served, method: str, path: str, status: int = 200, **how: Any) -> Any:
@@ -25,13 +22,6 @@ async def fail(site: Site, house: Served) -> str:
     job_id = await submit(house)
     await site.fail(job_id)
     return job_id
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> Any:
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
 
 
 async def test_system_2_operations_pause_resume_retry_clean_and_details_over_http(house: Served, site: Site) -> None:

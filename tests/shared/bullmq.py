@@ -10,6 +10,7 @@ from bullmq import Job, Queue, Worker
 
 from jobcast.shared.events import JobCompleted, JobFailed, JobStarted
 from jobcast.shared.journal import RedisJournal
+from jobcast.shared.options import read_options
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import connect, connect_for_bullmq
 from tests.contract.jobs import NOW
@@ -89,3 +90,15 @@ async def open_site(url: str, behind: redis.Redis) -> AsyncIterator[Site]:
     yield Site(url, JobQueues(bullmq, journal), journal, bullmq, behind)
     await commands.aclose()
     await bullmq.aclose()
+
+
+async def submit(site: Site, **opts: object) -> str:
+    """A job; its id."""
+    return (await site.queues.submit("films", "encode", {"film": 7}, read_options(opts))).job_id
+
+
+async def fail(site: Site) -> str:
+    """One that failed for good; its id."""
+    job_id = await submit(site)
+    await site.fail(job_id)
+    return job_id

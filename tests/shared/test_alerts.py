@@ -26,9 +26,8 @@ from jobcast.shared.operations import Operations
 from jobcast.shared.redis import connect
 from jobcast.shared.settings import Settings
 from tests.contract.jobs import bring, failed
-from tests.shared.bullmq import Site, open_site
+from tests.shared.bullmq import Site
 from tests.support.receiver import Receiver, receiving
-from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 KEYS = Keys()
@@ -40,13 +39,6 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
     client = connect(redis_url, name="alerts")
     yield client
     await client.aclose()
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
 
 
 @pytest.fixture

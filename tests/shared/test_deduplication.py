@@ -1,24 +1,13 @@
 """De-duplication by id and by state, and jobs delayed by a span or until a date."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from jobcast.shared.errors import BadRequest
 from jobcast.shared.options import JobOptions, read_options
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """Queues on an empty Redis."""
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
-
+from tests.shared.bullmq import Site
 
 NIGHTLY = read_options({"deduplication": {"id": "nightly"}})
 

@@ -1,22 +1,11 @@
 """When a queue is healthy and a job stuck. Named for reference-systems.md."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from jobcast.shared.clock import now_ms
 from jobcast.shared.health import Health, Thresholds
 from jobcast.shared.keys import Keys
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """Queues on an empty Redis."""
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
+from tests.shared.bullmq import Site
 
 
 def health(site: Site, **thresholds: float) -> Health:

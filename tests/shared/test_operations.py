@@ -1,7 +1,6 @@
 """What an operator does: BullMQ's record and the journal's say the same afterwards. Named for reference-systems.md."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,34 +9,14 @@ from bullmq import FlowProducer
 from jobcast.shared.errors import BadRequest, NotPossible, UnknownJob
 from jobcast.shared.events import JobCancelled
 from jobcast.shared.operations import CANCELLED, MOST_AT_ONCE, Operations
-from jobcast.shared.options import read_options
 from jobcast.worker.errors import CANCELLED as OF_THE_WORKER
 from tests.contract.jobs import NOW
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """Queues on an empty Redis."""
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
+from tests.shared.bullmq import Site, fail, submit
 
 
 @pytest.fixture
 def operations(site: Site) -> Operations:
     return Operations(site.queues, site.journal)
-
-
-async def submit(site: Site, **opts: object) -> str:
-    return (await site.queues.submit("films", "encode", {"film": 7}, read_options(opts))).job_id
-
-
-async def fail(site: Site) -> str:
-    job_id = await submit(site)
-    await site.fail(job_id)
-    return job_id
 
 
 async def agree(site: Site, job_id: str, state: str) -> None:

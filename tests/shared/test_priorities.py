@@ -1,25 +1,15 @@
 """Priorities by name: critical first, maintenance last, in a real BullMQ queue."""
 
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from jobcast.shared.errors import BadRequest
 from jobcast.shared.options import PRIORITIES, JobOptions, check_priority, read_options
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
+from tests.shared.bullmq import Site
 
 IN_ORDER = ["critical", "high", "normal", "low", "maintenance"]
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """Queues on an empty Redis."""
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
 
 
 async def test_priorities_by_name_are_taken_critical_first_and_maintenance_last(site: Site) -> None:

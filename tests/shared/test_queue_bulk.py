@@ -1,23 +1,13 @@
 """Submitting many at once: all of them or none, in order, each told of once."""
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
 from jobcast.shared.bulk import MOST_AT_ONCE, NewJob
 from jobcast.shared.errors import BadJobId, BadRequest, JobcastError
 from jobcast.shared.options import JobOptions, read_options
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """Queues on an empty Redis."""
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
+from tests.shared.bullmq import Site
 
 
 async def test_many_jobs_wait_in_their_order_and_each_is_told_of(site: Site) -> None:

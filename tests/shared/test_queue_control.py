@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,17 +11,8 @@ from jobcast.shared.options import read_options
 from jobcast.shared.queue import LONGEST_REASON, JobQueues
 from jobcast.shared.redis import connect_for_bullmq
 from tests.contract.jobs import bring
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
+from tests.shared.bullmq import Site
 from tests.support.waiting import free_port
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """Queues on an empty Redis."""
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
 
 
 async def submit(site: Site, **opts: object) -> str:

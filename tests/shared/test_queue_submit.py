@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,16 +11,7 @@ from jobcast.shared.definitions import KEEP_COMPLETED, KEEP_FAILED
 from jobcast.shared.errors import BadJobId, BadQueueName, BadRequest, JobcastError, PayloadTooLarge
 from jobcast.shared.keys import Keys
 from jobcast.shared.options import read_options
-from tests.shared.bullmq import Site, open_site
-from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def site(redis_url: str, redis_server: RedisServer) -> AsyncIterator[Site]:
-    """Queues on an empty Redis."""
-    with redis_server.client() as behind:
-        async with open_site(redis_url, behind) as site:
-            yield site
+from tests.shared.bullmq import Site
 
 
 async def test_a_submitted_job_waits_in_bullmq_and_in_the_journal(site: Site) -> None:
