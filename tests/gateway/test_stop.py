@@ -7,7 +7,7 @@ import sys
 import time
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from tests.gateway.conftest import StartGateway
 from tests.gateway.crowd import dial
@@ -89,7 +89,8 @@ async def test_a_gateway_that_stops_says_so_and_takes_nobody_new(start_gateway: 
         await listener.until("connected")
         gateway.signal(signal.SIGTERM)
         await listener.until_ended()
-        with contextlib.suppress(OSError, ConnectionClosed, InvalidStatus):
+        # Cut off without an answer where it was in the port's queue when that closed.
+        with contextlib.suppress(OSError, ConnectionClosed, InvalidStatus, InvalidMessage):
             async with connect(f"ws://127.0.0.1:{gateway.port}/ws", proxy=None) as late:
                 await late.recv()
                 raise AssertionError("a gateway that stops took another client")

@@ -208,7 +208,8 @@ async def test_a_thousand_changes_are_told_ten_times_a_second_and_the_last_of_th
             await bench.ended(child.job_id)
         shown = await shows(bench, added.job_id, 90)
         events = await bench.events(added.job_id)
-        took = (events[-1].timestamp - events[0].timestamp) / 1000
+        # The last may be that it waits for a worker by now, which bears the time it was added at.
+        took = (max(event.timestamp for event in events) - events[0].timestamp) / 1000
         assert len(events) <= 4 + took * 10 * 1.5 + 3
     assert percents(events) == sorted(percents(events))
     assert counts(shown)["completed"] == 20
