@@ -13,7 +13,7 @@ from jobcast.gateway.engine.stalls import unacknowledged
 from jobcast.gateway.engine.wheel import Due
 
 LAST_BYTES: Final = 1.0
-"""Seconds an answered request may still send of its body."""
+"""Seconds an answered request may still send of its body, which is read and dropped."""
 
 
 class HttpConnection(H11Protocol):
@@ -64,8 +64,8 @@ class HttpConnection(H11Protocol):
         if self._once:
             self.transport.close()
         elif self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
-            # Answered before the body was read, which nobody will: closed with bytes unread, the answer could be lost.
-            self.transport.write_eof()
+            # Answered before the body was read: closed at once, with bytes unread, the answer could be lost. Our side
+            # stays open, for whoever sends all of it in time may well send the next request behind it.
             self._house.wheel.add(self, asyncio.get_running_loop().time() + LAST_BYTES)
 
     def send_400_response(self, msg: str) -> None:

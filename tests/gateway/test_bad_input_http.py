@@ -1,6 +1,9 @@
 """What no caller should send over HTTP: each is refused with its code, and neither the log nor a neighbour minds."""
 
+import asyncio
+import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -107,6 +110,34 @@ async def test_what_could_only_be_read_at_great_length_is_not_read_at_all(gatewa
         answer = await client.post("/api/v1/jobs", content=body)
         assert (answer.status_code, answer.json()["code"]) == (413, "payload-too-large")
         assert (await client.post("/api/v1/jobs", json=GOOD)).status_code == 202
+
+
+@pytest.mark.parametrize("rest", [130_000, 10_000], ids=["all of it", "not all of it"])
+async def test_a_body_answered_before_its_end_may_be_sent_to_the_end(gateway: GatewayProcess, rest: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    try:
+        writer.write(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n" + b"x" * 70_000)
+        assert (await _answer(reader)).startswith(b"HTTP/1.1 413 ")
+        writer.write(b"x" * rest)
+        if rest == 130_000:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await _answer(reader)).startswith(b"HTTP/1.1 200 ")
+        else:
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5) == b""
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    """An answer's head; its body is read and dropped."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    assert length is not None, head
+    await asyncio.wait_for(reader.readexactly(int(length[1])), 5)
+    return head
 
 
 async def test_the_largest_body_that_is_allowed_is_taken(gateway: GatewayProcess) -> None:

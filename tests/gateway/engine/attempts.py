@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from jobcast.gateway.engine.http import LAST_BYTES
 from tests.gateway.engine.raw import Answer, Wire
 from tests.gateway.engine.rows import Answered, Closed, Ignored, Row, Status, Waiting
 from tests.gateway.engine.support import SOCKET, Polling, websocket
@@ -115,7 +116,8 @@ async def _http(row: Row, port: int) -> float:
         fitting = [each for each in row.outcomes if isinstance(each, Status) and found in each.statuses]
         assert fitting, f"{row.name}: {answer}, expected {row.outcomes}"
         if fitting[0].ends:
-            async with asyncio.timeout(PATIENCE):
+            # Whoever is answered before the end of a body may still send of it for a while.
+            async with asyncio.timeout(LAST_BYTES + PATIENCE):
                 while await wire.reader.read(65536):
                     pass
     return took
