@@ -1,16 +1,13 @@
-"""The worker process: wiring, start, and an end with a deadline."""
+"""A worker: wiring, start, and an end with a deadline."""
 
 import asyncio
 import os
 import re
 import secrets
-import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final, NamedTuple
-
-import uvloop
 
 from jobcast.shared import logs
 from jobcast.shared.dead_letters import DeadLetters
@@ -35,12 +32,11 @@ from jobcast.worker.calendar import Calendar
 from jobcast.worker.consumer import Consumer, Timing
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.definitions import tell, words
-from jobcast.worker.ending import close, end_what_is_left, finished
+from jobcast.worker.ending import close, finished
 from jobcast.worker.family import Family
-from jobcast.worker.handlers import shipped
 from jobcast.worker.heartbeat import Heart
 from jobcast.worker.locks import Locks
-from jobcast.worker.modules import load_modules
+from jobcast.worker.producer import Producer
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.reconciler import Reconciler, Repairs
 from jobcast.worker.registry import Registry
@@ -50,42 +46,8 @@ CANCEL_CHECK: Final = 1.0
 """Seconds between two looks, for all jobs at once, for requests to cancel."""
 PUT_BACK: Final = 5.0
 """Seconds for what is stopped at the drain's end to be put back and recorded; a handler has ``STOP_WAIT`` of them."""
-SAME_ASKING: Final = 0.1
-"""Seconds within which two SIGTERM are one: when a parent dies, Linux tells its children for each thread it had."""
 
 _log = logs.get("worker")
-
-
-def run(
-    settings: Settings,
-    modules: Sequence[str] = (),
-    *,
-    builtin: bool = True,
-    on_ready: Callable[[], None] | None = None,
-) -> None:
-    """Work until SIGTERM or SIGINT; returns when what was in hand is finished or put back.
-
-    A second signal ends the drain at once. ``modules`` are imported for the handlers they declare; ``on_ready`` is
-    called once Redis answers.
-
-    Raises:
-        BadSettings: a module that cannot be imported, a handler declared twice, or nothing to work for.
-    """
-    registry = load_modules(modules, [shipped(settings.roots)] if builtin else [])
-    if builtin:
-        for root in settings.roots:
-            if not root.is_dir():
-                _log.warning(
-                    "a directory of JOBCAST_FILE_ROOTS is not there; no file of it can be read", root=str(root)
-                )
-    loop = uvloop.new_event_loop()
-    try:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(_with_signals(Service(settings, registry), on_ready))
-    finally:
-        end_what_is_left(loop)
-        asyncio.set_event_loop(None)
-        loop.close()
 
 
 class _Alive(NamedTuple):
@@ -152,9 +114,15 @@ class Service:
         burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
         locks = Locks(commands)
         family = Family(Parents(client, journal, prefix=settings.bullmq_prefix))
-        timeout = settings.job_timeout
         runner = Runner(
-            journal, self._registry, worker=worker, timeout=timeout, locks=locks, burial=burial, family=family
+            journal,
+            self._registry,
+            worker=worker,
+            timeout=settings.job_timeout,
+            locks=locks,
+            producer=Producer(job_queues, journal),
+            burial=burial,
+            family=family,
         )
         consumers = [
             Consumer(
@@ -172,7 +140,7 @@ class Service:
         for consumer in consumers:
             consumer.calm_at = vigil.calm_at
         self._say_start(definitions)
-        said = words(definitions, self._registry, timeout)
+        said = words(definitions, self._registry, settings.job_timeout)
         telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")
         try:
             watchman = Watchman(settings, job_queues, commands, journal)
@@ -273,22 +241,3 @@ async def _say_ready(consumers: list[Consumer], on_ready: Callable[[], None] | N
     _log.info("worker ready", queues=[consumer.definition.name for consumer in consumers])
     if on_ready is not None:
         on_ready()
-
-
-async def _with_signals(service: Service, on_ready: Callable[[], None] | None) -> None:
-    loop = asyncio.get_running_loop()
-    last = -SAME_ASKING
-
-    def terminate() -> None:
-        nonlocal last
-        again, last = loop.time() - last < SAME_ASKING, loop.time()
-        if not again:
-            service.stop()
-
-    loop.add_signal_handler(signal.SIGTERM, terminate)
-    loop.add_signal_handler(signal.SIGINT, service.stop)
-    try:
-        await service.serve(on_ready)
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
