@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jobcast.worker.outside import Reporter, SyncReporter
     from jobcast.worker.producer import Producer, SyncProducer
     from jobcast.worker.queues import QueueDefinition, read_definitions
-    from jobcast.worker.registry import Registry, job, queue, schedule
+    from jobcast.worker.registry import Registry, include, job, queue, schedule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "TooManyFailed",
     "Unrecoverable",
     "Worker",
+    "include",
     "job",
     "queue",
     "read_definitions",
@@ -95,6 +96,7 @@ _HOMES = {
     "TooManyFailed": "jobcast.worker.batch",
     "Unrecoverable": "jobcast.worker.errors",
     "Worker": "jobcast.worker.embedded",
+    "include": "jobcast.worker.registry",
     "job": "jobcast.worker.registry",
     "queue": "jobcast.worker.registry",
     "read_definitions": "jobcast.worker.queues",
