@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobcast.shared.definitions import JobTimes, Limiter
     from jobcast.shared.errors import JobcastError
+    from jobcast.shared.logs import configure_logs
     from jobcast.shared.options import Backoff, JobOptions, Keep
     from jobcast.shared.queue import Submitted
     from jobcast.shared.schedule import Repeat, Schedule
@@ -58,6 +59,7 @@ __all__ = [
     "TooManyFailed",
     "Unrecoverable",
     "Worker",
+    "configure_logs",
     "include",
     "job",
     "queue",
@@ -96,6 +98,7 @@ _HOMES = {
     "TooManyFailed": "jobcast.worker.batch",
     "Unrecoverable": "jobcast.worker.errors",
     "Worker": "jobcast.worker.embedded",
+    "configure_logs": "jobcast.shared.logs",
     "include": "jobcast.worker.registry",
     "job": "jobcast.worker.registry",
     "queue": "jobcast.worker.registry",
