@@ -11,7 +11,7 @@ from typing import Final
 from examples.market.database import Database
 from examples.market.registry import registry
 from examples.market.services import Services
-from jobcast import Worker, configure_logs
+from jobcast import JobcastError, Worker, configure_logs
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks whether the database is there."""
@@ -51,5 +51,8 @@ async def until_there(database: Database) -> None:
 
 
 if __name__ == "__main__":
-    configure_logs()
-    asyncio.run(main())
+    try:
+        configure_logs()
+        asyncio.run(main())
+    except JobcastError as error:
+        sys.exit(f"market: {error}")

@@ -30,6 +30,7 @@ class Post:
 
     path: str
     delivery: str
+    signature: str
     body: bytes
     status: int
 
@@ -61,7 +62,7 @@ class Receiver:
 
     def take(self, path: str, delivery: str, signature: str, body: bytes) -> Post:
         """Judge a request and keep it."""
-        post = Post(path, delivery, body, self._status(path, delivery, signature, body))
+        post = Post(path, delivery, signature, body, self._status(path, delivery, signature, body))
         self.posts.append(post)
         return post
 
