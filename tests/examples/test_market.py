@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import hmac
 import json
+import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,22 @@ async def test_system_3_a_failed_verification_fails_the_job_and_is_written_down(
     assert system.rows("SELECT fault FROM backups WHERE id = ? AND verified_at > 0", whole) == [(None,)]
 
 
-async def test_system_3_a_backup_that_sqlite_cannot_read_is_broken_though_its_digest_is_right(system: System) -> None:
-    backup = new("backup")
-    path = add_backup(system.database, backup)
+def cut_off_inside(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:4096] + b"no page of a database" * 500)
+
+
+def against_its_own_rules(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        db.execute("INSERT INTO predictions VALUES ('x', 'x', 'yes', -1, 'open')")
+
+
+@pytest.mark.parametrize("spoil", [cut_off_inside, against_its_own_rules])
+async def test_system_3_a_backup_that_sqlite_does_not_find_whole_is_broken_though_its_digest_is_right(
+    system: System, spoil: Callable[[Path], None]
+) -> None:
+    backup = new("backup")
+    spoil(path := add_backup(system.database, backup))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     system.run("UPDATE backups SET sha256 = ? WHERE id = ?", digest, backup)
     assert (await system.failed(system.ask(VerifyBackup(backup))))["error"].startswith("BackupBroken: ")

@@ -105,6 +105,7 @@ async def test_system_3_started_twice_is_started_once_and_stop_drains_what_is_in
     await stopping
     assert rows(services.database.path, "SELECT id FROM backups WHERE verified_at = ?", NOW) == [(backups[0],)]
     assert verifier.held == backups[:1], "the second is left for another worker"
+    assert completed(redis_url, "backup-verification") == [f"verify-{backups[0]}"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -133,6 +134,7 @@ async def test_system_3_it_begins_once_the_database_is_there_and_a_signal_drains
     assert await program.exited(20) == 0
     assert rows(database.path, "SELECT status, attempts FROM webhook_deliveries") == [("delivered", 1)]
     assert len(receiver.posts) == 1
+    assert completed(redis_url, "webhook-deliveries") == [f"deliver-{market}-slow"]
 
 
 async def test_system_3_a_setting_that_is_wrong_is_one_sentence(tmp_path: Path, children: ExitStack) -> None:
@@ -169,6 +171,13 @@ async def test_system_3_the_commands_of_its_readme_run_it_whole(
     tail = start_jobcast("tail", "resolve-rain-7", "--json", env=env)
     assert await tail.exited(20) == 0
     assert json.loads(tail.stdout.splitlines()[-1])["event"] in {"job-completed", "job-snapshot"}
+
+
+def completed(redis_url: str, queue: str) -> list[str]:
+    """What BullMQ counts as completed."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        found: list[str] = client.zrange(f"bull:{queue}:completed", 0, -1)
+    return found
 
 
 async def outcome(http: httpx.Client, job: str) -> Any:
