@@ -154,7 +154,7 @@ class Service:
         job_queues = JobQueues(client, journal, prefix=prefix, keys=keys)
         burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
         locks, timeout = Locks(commands), settings.job_timeout
-        family = Family(Parents(client, journal, prefix=prefix))
+        family = Family(Parents(client, journal, prefix=prefix, keys=keys))
         streams, amends = Streams(client, commands, keys, prefix), Amends(journal, self._repairs, burial, family)
         others = Strangers(streams, journal, job_queues, definitions, amends)
         runner = Runner(

@@ -108,12 +108,12 @@ class Strangers:
         await self._keep(streams)
 
     async def _opened(self) -> list[Stream]:
-        """The streams of our own queues and of those the journal knows."""
+        """The streams of our own queues, of those the journal knows, and of those that children of its jobs are in."""
         if self._open is None:
             self._kept, self._open = {}, {}
-        names = {*self._definitions, *await self._journal.queues()}
-        if new := names - self._open.keys():
-            places, start = await self._streams.begin()
+        places = await self._streams.places()
+        if new := {*self._definitions, *places, *await self._journal.queues()} - self._open.keys():
+            start = await self._streams.start()
             self._open |= {name: Stream(name, places.get(name, start)) for name in new}
         return list(self._open.values())
 

@@ -66,12 +66,17 @@ class Streams:
         self._prefix = prefix
         self.lease = Lease(commands, keys.lease("streams"), LEASE)
 
-    async def begin(self) -> tuple[dict[str, str], str]:
-        """The place in each queue's stream, and the one to begin at where there is none."""
+    async def places(self) -> dict[str, str]:
+        """The place in each queue's stream that was read, or is to be."""
+        with unavailable():
+            found: dict[bytes, bytes] = await self._commands.hgetall(self._keys.streams())  # type: ignore[assignment]
+        return {queue.decode(): place.decode() for queue, place in found.items()}
+
+    async def start(self) -> str:
+        """Where to begin in a stream that has no place."""
         with unavailable():
             seconds, _ = await self._client.time()
-            found: dict[bytes, bytes] = await self._commands.hgetall(self._keys.streams())  # type: ignore[assignment]
-        return {queue.decode(): place.decode() for queue, place in found.items()}, f"{seconds * 1000 - BACK_MS}-0"
+        return f"{seconds * 1000 - BACK_MS}-0"
 
     async def read(self, streams: list[Stream]) -> bool:
         """Hear a page of each; whether one of them has more."""

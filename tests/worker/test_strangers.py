@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from bullmq import Queue, Worker
+from bullmq import FlowProducer, Queue, Worker
 
 from jobcast import Context
 from jobcast.shared.events import JobCompleted, JobFailed, JobQueued, JobStarted
@@ -19,7 +19,7 @@ from jobcast.worker.strangers import Strangers, Timing
 from jobcast.worker.streams import BACK_MS, Streams
 from tests.support.waiting import wait_until
 from tests.worker.conftest import Bench
-from tests.worker.flows import counts, node, shows, submit
+from tests.worker.flows import counts, node, shows, snapshot, submit
 
 AT_SIGHT = Timing(grace=0.0)
 TOLD = ["job-queued", "job-queue-to-start", "job-completed"]
@@ -191,6 +191,27 @@ async def test_a_child_that_others_ran_counts_for_its_parent_at_once(bench: Benc
         await ended(bench, "theirs")
         await strangers.look()
         assert counts(await shows(bench, told.job_id, 45.0))["completed"] == 1
+
+
+async def test_a_child_in_a_queue_that_the_journal_never_heard_of_is_told_from_its_parent_s_birth_on(
+    bench: Bench,
+) -> None:
+    """The flow is Node's, one child is over before anybody of ours has seen its parent, and one failed."""
+    jobs = [{"name": "go", "queueName": name, "opts": {"ignoreDependencyOnFailure": True}} for name in ("x", "y", "z")]
+    flow = {"name": "go", "queueName": "work", "children": jobs}
+    tree = await FlowProducer({"connection": bench.client}).add(flow)
+    parent, children = tree["job"].id, [each["job"].id for each in tree["children"]]
+    await ended(bench, "x")
+    await ended(bench, "y", error="disk full")
+    async with others(bench) as (strangers, _):
+        await strangers.look()
+        assert await bench.kinds(children[0]) == []
+        await Parents(bench.client, bench.journal).tell_standing("work", parent)
+        await strangers.look()
+        await ended(bench, "z")
+        await strangers.look()
+    assert [(await bench.kinds(child))[-1] for child in children] == ["job-completed", "job-failed", "job-completed"]
+    assert [counts(await snapshot(bench, parent))[state] for state in ("completed", "failed", "waiting")] == [2, 1, 0]
 
 
 @pytest.mark.parametrize("job_id", ["no id of ours!", "j" * 200])
