@@ -1,6 +1,6 @@
 """Tells in the journal how a job ended of which nobody told: see ``repair`` for what is owed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobcast.shared import logs
@@ -56,6 +56,8 @@ class Amends:
         Raises:
             Unavailable: Redis is away.
         """
+        if end.removed and (asked := reading.fields.get("cancel")) is not None:
+            end = replace(end, text=CANCELLED + asked.decode())
         await self._bury(end)
         job = end.job
         if self._family is not None and job is not None and job.parent_id is not None and job.parent_queue is not None:

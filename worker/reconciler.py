@@ -15,7 +15,7 @@ kind ran is told by ``strangers``, and mostly before it is seen here.
 
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -157,8 +157,6 @@ class Reconciler:
         end = told or await self._end(suspect)
         if end is None:
             return False
-        if end.removed and (asked := suspect.reading.fields.get("cancel")) is not None:
-            end = replace(end, text=CANCELLED + asked.decode())
         if unfinished_retry(suspect.reading, end):
             await self._send_on(suspect, end)
         else:

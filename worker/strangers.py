@@ -193,7 +193,7 @@ class Strangers:
     def _is_owed(queue: str, reading: Reading, end: End) -> bool:
         fields = reading.fields
         if not fields or is_newer(reading, end):
-            return True
+            return not end.removed  # of whom nobody has heard nobody waits for news
         state, over = fields["state"].decode(), int(fields.get("over", b"0"))
         made = end.job.attempt if end.job is not None else 0
         if fields["queue"].decode() != queue or unfinished_retry(reading, end):

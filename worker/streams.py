@@ -13,7 +13,7 @@ from jobcast.shared.heartbeats import LIFE_MS
 from jobcast.shared.keys import Keys
 from jobcast.shared.lease import Lease
 from jobcast.shared.redis import unavailable
-from jobcast.worker.ended import End
+from jobcast.worker.ended import End, end_in, is_end
 
 PAGE: Final = 1000
 PAGES: Final = 11
@@ -23,8 +23,6 @@ BACK_MS: Final = 60_000
 LEASE: Final = 5.0
 """Seconds without a look after which another worker takes over."""
 MOST_NAMES: Final = 10_000
-
-_ENDED: Final = frozenset({"completed", "failed"})
 
 
 @dataclass(slots=True)
@@ -47,10 +45,9 @@ class Stream:
             self.names[job_id] = fields.get("name", "")
             if len(self.names) > MOST_NAMES:
                 self.names.popitem(last=False)
-        elif event in _ENDED:
-            text = fields.get("returnvalue" if event == "completed" else "failedReason") or ""
-            self.ended[job_id] = entry_id, End(event == "completed", text, milliseconds(entry_id))
-        elif event == "waiting" and fields.get("prev") in _ENDED:
+        elif is_end(fields):
+            self.ended[job_id] = entry_id, end_in(entry_id, fields)
+        elif event == "waiting" and fields.get("prev") in {"completed", "failed"}:
             self.again[job_id] = entry_id
             self.ended.pop(job_id, None)
         self.place = entry_id

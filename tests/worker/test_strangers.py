@@ -9,7 +9,7 @@ import pytest
 from bullmq import FlowProducer, Queue, Worker
 
 from jobcast import Context
-from jobcast.shared.events import JobCompleted, JobFailed, JobQueued, JobStarted
+from jobcast.shared.events import JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
 from jobcast.shared.keys import Keys
 from jobcast.shared.parents import Parents
 from jobcast.worker.amends import Amends, Repairs
@@ -118,6 +118,23 @@ async def test_a_job_that_others_queue_again_waits_again_and_so_to_its_next_end(
         await ended(bench)
         await strangers.look()
     assert await bench.kinds("j-1") == ["job-queued", "job-failed", *TOLD, *TOLD]
+
+
+async def test_a_job_that_others_remove_while_it_waits_is_cancelled(bench: Bench) -> None:
+    plain, asked, back = [await bench.submit(queue="theirs") for _ in range(3)]
+    await bench.journal.request_cancel(asked, "enough")
+    theirs = Queue("theirs", {"connection": bench.client})
+    await added(bench, "unheard-of", "theirs")
+    for job_id in (plain, asked, back, "unheard-of"):
+        await theirs.remove(job_id)
+    await added(bench, back, "theirs")
+    async with others(bench) as (strangers, repairs):
+        await strangers.look()
+    last = [(await bench.events(job_id))[-1] for job_id in (plain, asked)]
+    assert [isinstance(each, JobCancelled) and each.reason for each in last] == ["removed from its queue", "enough"]
+    assert await bench.kinds(back) == ["job-queued"], "it waits again"
+    assert await bench.kinds("unheard-of") == []
+    assert repairs == Repairs(strange=2)
 
 
 async def test_what_ours_run_is_left_to_them(bench: Bench) -> None:
