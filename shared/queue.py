@@ -56,7 +56,7 @@ class JobQueues:
         self._version: str | None = None
         self._writer = Writer()
         self._last_birth = 0
-        self._canceller = Canceller(journal, Parents(client, journal, prefix=prefix), self.handle, prefix)
+        self._canceller = Canceller(journal, Parents(client, journal, prefix=prefix, keys=keys), self.handle, prefix)
 
     async def submit(self, queue: str, name: str, data: Any, options: JobOptions | None = None) -> Submitted:
         """Queue a job and say so in the journal.
