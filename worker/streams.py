@@ -24,6 +24,29 @@ LEASE: Final = 5.0
 """Seconds without a look after which another worker takes over."""
 MOST_NAMES: Final = 10_000
 
+_HEAR: Final = """
+local page = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[2])
+local told, again = {}, {}
+for at = 3, #ARGV do again[ARGV[at]] = true end
+for _, entry in ipairs(page) do
+  local fields = {}
+  for at = 1, #entry[2], 2 do fields[entry[2][at]] = entry[2][at + 1] end
+  local event, id, prev = fields.event, fields.jobId or '', fields.prev
+  local wanted
+  if event == 'added' then
+    wanted = not redis.call('ZSCORE', KEYS[2], id)
+  elseif event == 'completed' or event == 'failed' or event == 'removed' then
+    wanted = again[id] or not redis.call('ZSCORE', KEYS[2], id) or redis.call('ZSCORE', KEYS[3], id)
+  elseif event == 'waiting' and (prev == 'completed' or prev == 'failed') then
+    wanted, again[id] = true, true
+  end
+  if wanted then told[#told + 1] = entry end
+end
+return {#page > 0 and page[#page][1] or ARGV[1], #page, told}
+"""
+"""A page of a stream, without what the journal knows already: where ours alone work, that is nearly all of it, and to
+send and read it all would cost their worker a twentieth of its time."""
+
 
 @dataclass(slots=True)
 class Stream:
@@ -50,7 +73,6 @@ class Stream:
         elif event == "waiting" and fields.get("prev") in {"completed", "failed"}:
             self.again[job_id] = entry_id
             self.ended.pop(job_id, None)
-        self.place = entry_id
 
 
 class Streams:
@@ -61,6 +83,7 @@ class Streams:
         self._commands = commands
         self._keys = keys
         self._prefix = prefix
+        self._hear = client.register_script(_HEAR)
         self.lease = Lease(commands, keys.lease("streams"), LEASE)
 
     async def places(self) -> dict[str, str]:
@@ -80,12 +103,15 @@ class Streams:
         with unavailable():
             async with self._client.pipeline(transaction=False) as pipe:
                 for each in streams:
-                    pipe.xrange(f"{self._prefix}:{each.queue}:events", f"({each.place}", "+", count=PAGE)
+                    index, live = self._keys.queue_index(each.queue), self._keys.queue_live(each.queue)
+                    keys = [f"{self._prefix}:{each.queue}:events", index, live]
+                    await self._hear(keys=keys, args=[each.place, PAGE, *each.again], client=pipe)
                 pages = await pipe.execute()
-        for each, page in zip(streams, pages, strict=True):
-            for entry_id, fields in page:
-                each.hear(entry_id, fields)
-        return any(len(page) == PAGE for page in pages)
+        for each, (place, _, told) in zip(streams, pages, strict=True):
+            for entry_id, fields in told:
+                each.hear(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+            each.place = place
+        return any(length == PAGE for _, length, _ in pages)
 
     async def untold(self, stream: Stream) -> list[str]:
         """Those of the jobs that ended of which the journal does not know it: it shows them as live, or not at all."""
