@@ -78,10 +78,10 @@ def compare(vectors: Mapping[str, Vector], min_shared: int) -> list[dict[str, An
     """Any two wallets that share at least ``min_shared`` tokens, and their cosine similarity; the most alike first."""
     found = []
     for one, other in combinations(sorted(vectors), 2):
-        shared = sorted(vectors[one].keys() & vectors[other].keys())
-        if shared and len(shared) >= min_shared:
+        shared = vectors[one].keys() & vectors[other].keys()
+        if len(shared) >= min_shared:
             similarity = _cosine(vectors[one], vectors[other], shared)
-            found.append({"wallets": [one, other], "similarity": similarity, "shared": shared})
+            found.append({"wallets": [one, other], "similarity": similarity, "shared": len(shared)})
     return sorted(found, key=lambda pair: -pair["similarity"])
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from examples.wallet_analysis import database
-from examples.wallet_analysis.payloads import ADDRESS, Rules
+from examples.wallet_analysis.payloads import ADDRESS, MOST_WALLETS, Rules
 from jobcast import BadData
 
 WALLETS: Final = "wallet-operations"
@@ -33,12 +33,13 @@ SYSTEM: Final = frozenset(
     }
 )
 """Programs of the chain itself: addresses like any other, but nobody's wallet."""
+LONGEST_SHOWN: Final = 60
 STALE_AFTER_MS: Final = 3_600_000
 """A wallet that was read longer ago is read again before it is compared."""
 
 
 def job_id(kind: str, wallet: str, request: str, asked: int) -> str:
-    """``pnl_<wallet>_<request>_<ms>``: submitted twice, it is one job."""
+    """``pnl_<wallet>_<request>_<ms>``: one request's job for a wallet is there once."""
     return f"{kind}_{wallet}_{request}_{asked}"
 
 
@@ -62,7 +63,7 @@ class Request:
         """All about one wallet, read anew."""
         sync = self.job("sync", wallet, failParentOnFailure=True, weight=3)
         balance = self.job("balance", wallet, failParentOnFailure=True)
-        return self.job("dashboard", wallet, children=[sync, balance], childrenShare=0.6)
+        return self.job("dashboard", wallet, children=[sync, balance], more={"force": True}, childrenShare=0.6)
 
     def similarity(self, db: sqlite3.Connection, wallets: Sequence[str], rules: Rules) -> dict[str, Any]:
         """Compare wallets: each is read, if that was not done within the hour, and analysed; then all are compared.
@@ -70,15 +71,20 @@ class Request:
         A wallet that cannot be read fails its own analysis only: the comparison goes on with those that are left.
 
         Raises:
-            BadData: fewer than two of them are wallets.
+            BadData: fewer than two of them are wallets, or more were given than are compared at once.
         """
-        asked_for = dict.fromkeys(wallets)
-        invalid = [each for each in asked_for if not re.fullmatch(ADDRESS, each)]
-        system = [each for each in asked_for if each in SYSTEM]
-        valid = [each for each in asked_for if each not in SYSTEM and each not in invalid]
-        if len(valid) < 2:
-            raise BadData(f"expected at least two wallets to compare, got {len(valid)}")
-        data = {"wallets": valid, "invalid": invalid, "system": system, "rules": msgspec.to_builtins(rules)}
+        given = list(dict.fromkeys(wallets))
+        invalid = [each for each in given if not re.fullmatch(ADDRESS, each)]
+        system = [each for each in given if each in SYSTEM]
+        valid = [each for each in given if each not in SYSTEM and each not in invalid]
+        if len(valid) < 2 or len(given) > MOST_WALLETS:
+            raise BadData(f"expected 2 to {MOST_WALLETS} wallets to compare, got {len(valid)} among {len(given)}")
+        data = {
+            "wallets": valid,
+            "invalid": [each[:LONGEST_SHOWN] for each in invalid],
+            "system": system,
+            "rules": msgspec.to_builtins(rules),
+        }
         children = [self._analyzed(wallet, database.synced_at(db, wallet)) for wallet in valid]
         return self._node(SIMILARITY, "calculate-similarity", data, {"jobId": f"similarity_{self.id}"}, children)
 

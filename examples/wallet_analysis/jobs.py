@@ -29,6 +29,8 @@ FRESH_MS: Final = 600_000
 """An analysis that is younger is not made again, unless it is forced."""
 MOST_PAIRS: Final = 100
 """Pairs that a comparison lists, the most alike first; all are counted."""
+LONGEST_REASON: Final = 100
+"""Characters a comparison shows of why a wallet failed; its own job has the rest."""
 ERRORS: Final = (ErrorRule(DependencyNotReady, "waits-for-a-job", then="later", after=5), *COMMON_ERRORS)
 HOUR_MS: Final = 3_600_000
 Compute = Callable[[list[database.Trade]], dict[str, Any]]
@@ -69,12 +71,12 @@ def fetch_balance(ctx: SyncContext) -> dict[str, Any]:
 
 @job(ANALYSIS, "analyze-pnl", data=OfWallet)
 def analyze_pnl(ctx: SyncContext) -> dict[str, Any]:
-    return _analyze(ctx, _wallet_of(ctx, "pnl"), "pnl", analysis.profit_and_loss)
+    return _analyze(ctx, _wallet_that_is_read(ctx, "pnl"), "pnl", analysis.profit_and_loss)
 
 
 @job(ANALYSIS, "analyze-behavior", data=OfWallet)
 def analyze_behavior(ctx: SyncContext) -> dict[str, Any]:
-    return _analyze(ctx, _wallet_of(ctx, "behavior"), "behavior", analysis.behavior)
+    return _analyze(ctx, _wallet_that_is_read(ctx, "behavior"), "behavior", analysis.behavior)
 
 
 @job(ANALYSIS, "dashboard-wallet-analysis", data=OfWallet)
@@ -102,7 +104,7 @@ def calculate_similarity(ctx: SyncContext) -> dict[str, Any]:
     with ctx.lock(f"lock:similarity:{data.request}"), database.connected() as db:
         children = ctx.children()
         judged = Batch.of(children, threshold=rules.threshold).result()
-        failed = {child.split("_")[1]: error for child, error in children.failures.items()}
+        failed = {child.split("_")[1]: error[:LONGEST_REASON] for child, error in children.failures.items()}
         processed = [wallet for wallet in data.wallets if wallet not in failed]
         ctx.progress(20, "comparing")
         vectors = {}
@@ -176,10 +178,6 @@ def _analyze(
     def reached(percent: float, stage: str) -> None:
         ctx.progress(low + (high - low) * percent / 100, stage)
 
-    if ctx.data.depends_on is not None:
-        ctx.require(ctx.data.depends_on)
-    for error in ctx.children().failures.values():
-        raise Unrecoverable(f"the wallet was not read: {error}")
     with ctx.lock(f"lock:analysis:{wallet}:{kind}"), database.connected() as db:
         reached(5, f"{kind}: looking for an analysis")
         known = database.analysis_of(db, wallet, kind)
@@ -193,6 +191,21 @@ def _analyze(
             ctx.check_cancelled()
         reached(100, f"{kind}: stored")
     return result
+
+
+def _wallet_that_is_read(ctx: SyncContext, kind: str) -> str:
+    """The wallet of an analysis, once it has what it depends on: a job it names, or its child in a flow.
+
+    Raises:
+        DependencyNotReady: the job it names is not completed: it is tried again.
+        Unrecoverable: its child failed for good.
+    """
+    wallet = _wallet_of(ctx, kind)
+    if ctx.data.depends_on is not None:
+        ctx.require(ctx.data.depends_on)
+    if failures := ctx.children().failures:
+        raise Unrecoverable(f"the wallet was not read: {next(iter(failures.values()))}")
+    return wallet
 
 
 def _wallet_of(ctx: SyncContext, kind: str) -> str:

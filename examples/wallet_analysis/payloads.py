@@ -1,16 +1,19 @@
 """What the jobs are given: small, checked when a flow is made and again when its jobs run. Times are Unix ms."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from examples.wallet_analysis.analysis import VectorKind
 
-ADDRESS = r"^[1-9A-HJ-NP-Za-km-z]{32,44}$"
+ADDRESS: Final = r"^[1-9A-HJ-NP-Za-km-z]{32,44}$"
 """Base58, 32 bytes."""
+MOST_WALLETS: Final = 200
+"""Compared at once. The result names each of them, and a job's result has at most 64 KiB."""
 Address = Annotated[str, msgspec.Meta(pattern=ADDRESS)]
 RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,40}$")]
 Time = Annotated[int, msgspec.Meta(ge=0)]
+Wallets = Annotated[list[Address], msgspec.Meta(max_length=MOST_WALLETS)]
 BatchSize = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
@@ -47,7 +50,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Comparison(_Payload, frozen=True, kw_only=True):
     """``wallets`` are those that can be compared; ``invalid`` and ``system`` were asked for as well."""
 
-    wallets: list[Address]
+    wallets: Wallets
     invalid: list[str] = []
     system: list[str] = []
     rules: Rules
@@ -56,5 +59,5 @@ class Comparison(_Payload, frozen=True, kw_only=True):
 class Enrichment(_Payload, frozen=True, kw_only=True):
     """Of the tokens these wallets traded, those that have no price of this hour; ``batch_size`` is a hint."""
 
-    wallets: list[Address]
+    wallets: Wallets
     batch_size: BatchSize = 20

@@ -13,7 +13,7 @@ from typing import Any, Final
 from examples.wallet_analysis import database
 from examples.wallet_analysis.flows import SYSTEM, Request
 from examples.wallet_analysis.payloads import Rules
-from jobcast import SyncProducer
+from jobcast import JobcastError, SyncProducer
 
 BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 SEED: Final = 7
@@ -41,9 +41,12 @@ def main() -> None:
     if sys.argv[1:] == ["--flow"]:
         print(json.dumps(comparison(Request(f"flow-{now}", now))))
         return
-    with SyncProducer.connect() as jobs:
-        waited_for = jobs.submit_flow(Request(f"dashboard-{now}", now, "critical").dashboard(address(0)))
-        compared = jobs.submit_flow(comparison(Request(f"sample-{now}", now)))
+    try:
+        with SyncProducer.connect() as jobs:
+            waited_for = jobs.submit_flow(Request(f"dashboard-{now}", now, "critical").dashboard(address(0)))
+            compared = jobs.submit_flow(comparison(Request(f"sample-{now}", now)))
+    except JobcastError as error:
+        sys.exit(f"sample: {error}")
     print(f"dashboard   {waited_for.job_id}")
     print(f"comparison  {compared.job_id}")
     print(f"Watch them: jobcast tail {waited_for.job_id} {compared.job_id}")

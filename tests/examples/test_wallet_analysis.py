@@ -184,10 +184,17 @@ async def test_system_4_only_wallets_that_need_it_are_synced(bench: Bench) -> No
     assert len([key for key in keys if key.count(":") == 2]) == 1
 
 
+async def nothing_to_enrich(bench: Bench) -> bool:
+    key = "bull:enrichment-operations"
+    lists = [await bench.commands.llen(f"{key}:{state}") for state in ("wait", "active")]
+    return not any([*lists, await bench.commands.zcard(f"{key}:prioritized")])
+
+
 @pytest.mark.parametrize("how", ["sync", "background", "hybrid"])
 async def test_system_4_enrichment_is_in_batches_at_once_in_the_background_or_both(bench: Bench, how: str) -> None:
     both = [wallet(), wallet()]
     traded = {trade.token for each in both for trade in on_chain(each)}
+    await wait_until(lambda: nothing_to_enrich(bench), 15, "the enrichment of other tests' wallets")
     with database.connected() as db, database.transaction(db):
         db.execute("DELETE FROM tokens")
     result = await completed(bench, await compared(bench, both, enrichment=how, batch_size=2))

@@ -128,5 +128,8 @@ def test_system_4_profit_is_exact_whatever_the_size_of_the_amounts() -> None:
 
 
 def test_system_4_too_few_wallets_are_refused_before_anything_is_queued() -> None:
-    with database.connected() as db, pytest.raises(BadData, match="at least two wallets to compare, got 1"):
+    with (
+        database.connected() as db,
+        pytest.raises(BadData, match="got 1 among 3"),
+    ):
         Request("r", 1).similarity(db, [wallet(), "no-wallet", min(SYSTEM)], Rules())
