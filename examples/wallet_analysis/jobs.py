@@ -18,6 +18,7 @@ from jobcast import (
     Breaker,
     DependencyNotReady,
     ErrorRule,
+    QueueDefinition,
     SyncContext,
     Unrecoverable,
     job,
@@ -35,10 +36,15 @@ ERRORS: Final = (ErrorRule(DependencyNotReady, "waits-for-a-job", then="later", 
 HOUR_MS: Final = 3_600_000
 Compute = Callable[[list[database.Trade]], dict[str, Any]]
 
-for definition in read_definitions(tomllib.loads(Path(__file__).with_name("queues.toml").read_text())):
-    # What asks the chain takes no more jobs while the chain is away; the other queues go on.
+
+def _extended(definition: QueueDefinition) -> QueueDefinition:
+    """What a file cannot say of a queue. What asks the chain takes no job while the chain is away; the others go on."""
     breaker = Breaker(failures=5, cooldown=30) if definition.name in {WALLETS, ENRICHMENT} else None
-    queue(replace(definition, errors=ERRORS, dead_letter="dead-letter", breaker=breaker))
+    return replace(definition, errors=ERRORS, dead_letter="dead-letter", breaker=breaker)
+
+
+_TABLES: Final = tomllib.loads(Path(__file__).with_name("queues.toml").read_text())
+QUEUES: Final = {each.name: queue(_extended(each)) for each in read_definitions(_TABLES)}
 
 
 @job(WALLETS, "sync-wallet", data=OfWallet)

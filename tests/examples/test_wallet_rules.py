@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from examples.wallet_analysis import analysis, database, jobs
 from examples.wallet_analysis.database import Trade
 from examples.wallet_analysis.flows import SYSTEM, Request
 from examples.wallet_analysis.payloads import OfWallet, Rules
-from jobcast import BadData, Breaker, QueueDefinition, Registry, SyncContext, Worker
+from jobcast import BadData, Registry, SyncContext, Worker
 from tests.examples.wallets import ask, completed, failed, on_chain, stored, submit, surroundings, wallet
 from tests.support.waiting import free_port, wait_until
 from tests.worker.conftest import Bench, bench_at
@@ -36,7 +37,7 @@ async def test_system_4_whose_priority_is_higher_is_done_sooner(bench: Bench) ->
         return jobs.fetch_balance(ctx)
 
     registry = Registry()
-    registry.declare(QueueDefinition("wallet-operations", concurrency=1))
+    registry.declare(replace(jobs.QUEUES["wallet-operations"], concurrency=1))
     registry.add("wallet-operations", "fetch-balance", fetch_balance, data=OfWallet)
     urgencies = ["maintenance", "normal", "critical", "low", "high"]
     ids = {urgency: await submit(bench, ask(urgency).job("balance", wallet())) for urgency in urgencies}
@@ -68,7 +69,9 @@ async def test_wished_a_circuit_breaker_isolates_the_queue_that_asks_a_chain_tha
 ) -> None:
     mine = wallet()
     registry = Registry()
-    registry.declare(QueueDefinition("wallet-operations", errors=jobs.ERRORS, breaker=Breaker(failures=5, cooldown=1)))
+    queue = jobs.QUEUES["wallet-operations"]
+    assert queue.breaker is not None
+    registry.declare(replace(queue, attempts=1, breaker=replace(queue.breaker, cooldown=1)))
     registry.add("wallet-operations", "sync-wallet", jobs.sync_wallet, data=OfWallet)
     registry.add("analysis-operations", "analyze-pnl", jobs.analyze_pnl, data=OfWallet)
     async with Worker(registry, redis_url=bench.url):
@@ -116,15 +119,26 @@ async def test_system_4_trades_outside_the_time_range_do_not_count() -> None:
 
 
 def test_system_4_profit_is_exact_whatever_the_size_of_the_amounts() -> None:
-    huge = 10**30 + 1
+    amount, cost = 10**30 + 1, 10**18 + 1
     trades = [
-        Trade("1", "a", "buy", huge, 100, 1),
-        Trade("2", "a", "buy", huge, 201, 2),
-        Trade("3", "a", "sell", huge, 250, 3),
+        Trade("1", "a", "buy", amount, cost, 1),
+        Trade("2", "a", "buy", amount, 3 * cost + 2, 2),
+        Trade("3", "a", "sell", amount, 2 * cost + 8, 3),
         Trade("4", "b", "sell", 5, 7, 4),
     ]
     result = analysis.profit_and_loss(trades)
-    assert (result["byToken"], result["realized"], result["winRate"]) == ({"a": 100, "b": 7}, 107, 1.0)
+    assert (result["byToken"], result["realized"], result["winRate"]) == ({"a": 7, "b": 7}, 14, 1.0)
+
+
+def test_system_4_a_wallet_that_is_read_first_weighs_more_in_the_flow_and_most_of_it_is_the_reading() -> None:
+    read, unread = wallet(), wallet()
+    with database.connected() as db:
+        database.mark_synced(db, read, 1)
+        tree = Request("r", 1000).similarity(db, [unread, read], Rules())
+    first, second = tree["children"]
+    assert (first["opts"]["weight"], first["opts"]["childrenShare"]) == (4, 0.75)
+    assert [child["opts"]["jobId"] for child in first["children"]] == [f"sync_{unread}_r_1000"]
+    assert (second["opts"].get("weight", 1), second["children"]) == (1, [])
 
 
 def test_system_4_too_few_wallets_are_refused_before_anything_is_queued() -> None:
