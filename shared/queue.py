@@ -189,9 +189,7 @@ class JobQueues:
         # Said first: BullMQ's worker may take the job at once, and its start must find the new attempt opened.
         last, attempt = int(reading.fields["attempt"]), job.attemptsStarted + 1
         if attempt - 1 > last or not await self._open_attempt(job, queue, attempt, reading):
-            raise NotPossible(
-                f"job {job_id} has been tried again meanwhile; see how that ended before you ask again"
-            )
+            raise NotPossible(f"job {job_id} has been tried again meanwhile; see how that ended before you ask again")
         with unavailable():
             try:
                 await job.retry(ended_as)
