@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.conftest import StartJobcast
-from tests.examples.wallets import surroundings
+from tests.examples.wallets import given, surroundings
 from tests.support.processes import REPOSITORY, clean_environment
 from tests.support.waiting import free_port, wait_until
 
@@ -26,7 +26,7 @@ def _surroundings(redis_binary: Path, tmp_path: Path) -> Iterator[None]:
 
 def sample(*args: str, **env: str) -> str:
     command = [sys.executable, "-m", "examples.wallet_analysis.sample", *args]
-    environment = {**clean_environment(), **env}
+    environment = {**clean_environment(), **given(), **env}
     return subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True, timeout=30
     ).stdout
@@ -46,9 +46,8 @@ async def result(url: str, job_id: str) -> Any:
 
 async def test_the_readme_s_commands_do_what_it_says(start_jobcast: StartJobcast, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
-    up = start_jobcast(
-        "up", "--port", str(port), "--data", str(tmp_path / "data"), "--module", "examples.wallet_analysis.jobs"
-    )
+    where = ("--port", str(port), "--data", str(tmp_path / "data"))
+    up = start_jobcast("up", *where, "--module", "examples.wallet_analysis.jobs", env=given())
     await up.says("up at", 30)
     redis = next(line.removeprefix("Redis: ") for line in up.stdout.splitlines() if line.startswith("Redis: "))
     said = [line.split() for line in sample(JOBCAST_REDIS_URL=redis).splitlines()]

@@ -1,6 +1,7 @@
 """Wallet analysis at work: its worker processes and the stand-in for the chain, and jobs put to them."""
 
 import asyncio
+import os
 import sys
 import time
 import uuid
@@ -38,14 +39,19 @@ def chain() -> Iterator[str]:
 def surroundings(directory: Path) -> Iterator[None]:
     """A chain and an empty database, for this process and those it starts."""
     with pytest.MonkeyPatch.context() as patch, chain() as url:
-        patch.setenv("EXAMPLE_CHAIN", url)
-        patch.setenv("EXAMPLE_DATABASE", str(directory / "wallets.sqlite3"))
+        patch.setenv("JOBCAST_EXAMPLE_CHAIN", url)
+        patch.setenv("JOBCAST_EXAMPLE_DATABASE", str(directory / "wallets.sqlite3"))
         yield
+
+
+def given() -> dict[str, str]:
+    """The surroundings, for processes that are started with no other settings of ours."""
+    return {name: value for name, value in os.environ.items() if name.startswith("JOBCAST_EXAMPLE_")}
 
 
 def start_workers(redis: RedisServer, processes: int) -> JobcastProcess:
     """Close it when done with it."""
-    env = {"JOBCAST_REDIS_URL": redis.url, "JOBCAST_DRAIN": "5"}
+    env = {**given(), "JOBCAST_REDIS_URL": redis.url, "JOBCAST_DRAIN": "5"}
     return JobcastProcess(*WORKER, "--processes", str(processes), env=env)
 
 
