@@ -7,7 +7,7 @@ kept as text and reckoned with in Python; shares are decimals with six places, a
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Final
 
 from examples.copy_trading.events import Deposited, Traded, VaultCreated, Withdrawn
@@ -79,7 +79,8 @@ def transaction() -> Iterator[sqlite3.Connection]:
 
 def create() -> None:
     """Make the tables that are not there yet."""
-    with connect() as db:
+    # Refused at once while another process that starts does the same; the mode is the file's, so once is enough.
+    with connect() as db, suppress(sqlite3.OperationalError):
         db.execute("PRAGMA journal_mode = WAL")
     with transaction() as db:
         for table in _TABLES:

@@ -11,7 +11,7 @@ import msgspec
 from examples.copy_trading import database
 from examples.copy_trading.events import Address, Deposited, Hash, Traded, VaultCreated, Withdrawn
 from examples.copy_trading.performance import performance
-from jobcast import Backoff, QueueDefinition, SyncContext, job, queue
+from jobcast import Backoff, ErrorRule, QueueDefinition, SyncContext, job, queue
 
 CONCURRENCY: Final = {"trade": 5, "snapshot": 2, "vault": 2, "follower": 5}
 # Six attempts, 0.5 s to 8 s apart: an event that builds on another one waits 15 s for it.
@@ -19,13 +19,15 @@ ATTEMPTS: Final = 6
 BACKOFF: Final = Backoff("exponential", delay=500)
 TIMEOUT: Final = 60.0
 
-for queue_name, at_once in CONCURRENCY.items():
-    queue(QueueDefinition(queue_name, concurrency=at_once, attempts=ATTEMPTS, backoff=BACKOFF))
-database.create()
-
 
 class NotYet(Exception):
     """What this event builds on has not been stored yet."""
+
+
+for queue_name, at_once in CONCURRENCY.items():
+    errors = (ErrorRule(NotYet, "not-yet", then="retry"),)  # all else is tried again as well, and logged as unknown
+    queue(QueueDefinition(queue_name, concurrency=at_once, attempts=ATTEMPTS, backoff=BACKOFF, errors=errors))
+database.create()
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
