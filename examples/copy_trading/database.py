@@ -1,4 +1,4 @@
-"""Users, vaults, trades and subscriptions, in the SQLite file that ``JOBCAST_EXAMPLE_DATABASE`` names.
+"""Users, vaults, trades and subscriptions, in the SQLite file that ``EXAMPLE_DATABASE`` names.
 
 A chain's addresses are written in either case, so they are compared without it. Amounts are whole numbers of any size,
 kept as text and reckoned with in Python; shares are decimals with six places, as text.
@@ -58,7 +58,7 @@ _INDEX: Final = "CREATE INDEX IF NOT EXISTS copy_trades_of_vault ON copy_trades 
 @contextmanager
 def connect() -> Iterator[sqlite3.Connection]:
     """A connection of the caller's own, without a transaction."""
-    path = os.environ.get("JOBCAST_EXAMPLE_DATABASE", "examples.sqlite3")
+    path = os.environ.get("EXAMPLE_DATABASE", "examples.sqlite3")
     with closing(sqlite3.connect(path, timeout=BUSY, isolation_level=None)) as db:
         db.execute("PRAGMA foreign_keys = ON")
         yield db

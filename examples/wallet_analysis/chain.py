@@ -52,8 +52,8 @@ class Chain:
 
 @contextmanager
 def connected() -> Iterator[Chain]:
-    """The service at ``JOBCAST_EXAMPLE_CHAIN``."""
-    url = os.environ.get("JOBCAST_EXAMPLE_CHAIN", "http://127.0.0.1:8099")
+    """The service at ``EXAMPLE_CHAIN``."""
+    url = os.environ.get("EXAMPLE_CHAIN", "http://127.0.0.1:8099")
     with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as http:
         yield Chain(http)
 

@@ -51,8 +51,8 @@ class Trade:
 
 @contextmanager
 def connected() -> Iterator[sqlite3.Connection]:
-    """A connection of the caller's own to the file that ``JOBCAST_EXAMPLE_DATABASE`` names, with the tables made."""
-    path = os.environ.get("JOBCAST_EXAMPLE_DATABASE", "examples.sqlite3")
+    """A connection of the caller's own to the file that ``EXAMPLE_DATABASE`` names, with the tables made."""
+    path = os.environ.get("EXAMPLE_DATABASE", "examples.sqlite3")
     with closing(sqlite3.connect(path, timeout=BUSY, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(_SCHEMA)

@@ -23,7 +23,7 @@ async def test_system_5_what_a_killed_worker_had_stored_counts_once_and_what_it_
     start_jobcast: StartJobcast, start_redis: StartRedis, tmp_path: Path
 ) -> None:
     redis, database = start_redis(appendonly=True), tmp_path / "vaults.sqlite3"
-    env = {"JOBCAST_REDIS_URL": redis.url, "JOBCAST_EXAMPLE_DATABASE": str(database)}
+    env = {"JOBCAST_REDIS_URL": redis.url, "EXAMPLE_DATABASE": str(database)}
     vault, follower = vault_of(address()), address()
     trade, deposit = trade_of(vault.address, 100, 120), deposit_of(vault.address, follower, 10**20)
 
@@ -94,7 +94,7 @@ def subscriptions() -> list[str]:
 @pytest.mark.usefixtures("redis_binary")
 async def test_the_readme_s_commands_run_it_whole(start_jobcast: StartJobcast, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
-    database = {"JOBCAST_EXAMPLE_DATABASE": str(tmp_path / "vaults.sqlite3")}
+    database = {"EXAMPLE_DATABASE": str(tmp_path / "vaults.sqlite3")}
     up = start_jobcast(
         *("up", "--port", str(port), "--data", str(tmp_path / "data"), "--module", "examples.copy_trading.jobs"),
         env=database,

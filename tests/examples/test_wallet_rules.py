@@ -76,7 +76,7 @@ async def test_wished_a_circuit_breaker_isolates_the_queue_that_asks_a_chain_tha
     registry.add("analysis-operations", "analyze-pnl", jobs.analyze_pnl, data=OfWallet)
     async with Worker(registry, redis_url=bench.url):
         with monkeypatch.context() as away:
-            away.setenv("JOBCAST_EXAMPLE_CHAIN", f"http://127.0.0.1:{free_port()}")
+            away.setenv("EXAMPLE_CHAIN", f"http://127.0.0.1:{free_port()}")
             for each in [await submit(bench, ask().job("sync", wallet())) for _ in range(5)]:
                 assert "ConnectError" in await failed(bench, each)
             waiting = await submit(bench, ask().job("sync", mine))

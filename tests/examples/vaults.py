@@ -141,7 +141,7 @@ def running(redis_binary: Path, directory: Path) -> Iterator[System]:
         redis.start()
         url = f"http://127.0.0.1:{(port := free_port())}"
         database = directory / "vaults.sqlite3"
-        env = {"JOBCAST_REDIS_URL": redis.url, "JOBCAST_EXAMPLE_DATABASE": str(database), "JOBCAST_DRAIN": "5"}
+        env = {"JOBCAST_REDIS_URL": redis.url, "EXAMPLE_DATABASE": str(database), "JOBCAST_DRAIN": "5"}
         gateway = stack.enter_context(JobcastProcess("gateway", "--port", str(port), env=env))
         worker = stack.enter_context(JobcastProcess(*WORKER, env=env))
         stack.callback(lambda: print(gateway.report, worker.report))

@@ -39,14 +39,14 @@ def chain() -> Iterator[str]:
 def surroundings(directory: Path) -> Iterator[None]:
     """A chain and an empty database, for this process and those it starts."""
     with pytest.MonkeyPatch.context() as patch, chain() as url:
-        patch.setenv("JOBCAST_EXAMPLE_CHAIN", url)
-        patch.setenv("JOBCAST_EXAMPLE_DATABASE", str(directory / "wallets.sqlite3"))
+        patch.setenv("EXAMPLE_CHAIN", url)
+        patch.setenv("EXAMPLE_DATABASE", str(directory / "wallets.sqlite3"))
         yield
 
 
 def given() -> dict[str, str]:
     """The surroundings, for processes that are started with no other settings of ours."""
-    return {name: value for name, value in os.environ.items() if name.startswith("JOBCAST_EXAMPLE_")}
+    return {name: value for name, value in os.environ.items() if name.startswith("EXAMPLE_")}
 
 
 def start_workers(redis: RedisServer, processes: int) -> JobcastProcess:
