@@ -9,31 +9,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobcast.shared.schedule import Repeat
+    from jobcast.shared.errors import JobcastError
+    from jobcast.shared.options import Backoff, JobOptions, Keep
+    from jobcast.shared.queue import Submitted
+    from jobcast.shared.schedule import Repeat, Schedule
     from jobcast.worker.batch import Batch, TooManyFailed
+    from jobcast.worker.breaker import Breaker
+    from jobcast.worker.classify import COMMON_ERRORS, ErrorRule
     from jobcast.worker.context import Context, SyncContext
     from jobcast.worker.dependency import DependencyFailed, DependencyNotReady
-    from jobcast.worker.errors import Cancelled, LockHeld, RetryAfter, Unrecoverable
+    from jobcast.worker.embedded import Worker
+    from jobcast.worker.errors import BadData, Cancelled, LockHeld, RetryAfter, Unrecoverable
     from jobcast.worker.outside import Reporter, SyncReporter
+    from jobcast.worker.producer import Producer, SyncProducer
     from jobcast.worker.queues import QueueDefinition, read_definitions
-    from jobcast.worker.registry import job, queue, schedule
+    from jobcast.worker.registry import Registry, job, queue, schedule
 
 __version__ = "0.1.0"
 __all__ = [
+    "COMMON_ERRORS",
+    "Backoff",
+    "BadData",
     "Batch",
+    "Breaker",
     "Cancelled",
     "Context",
     "DependencyFailed",
     "DependencyNotReady",
+    "ErrorRule",
+    "JobOptions",
+    "JobcastError",
+    "Keep",
     "LockHeld",
+    "Producer",
     "QueueDefinition",
+    "Registry",
     "Repeat",
     "Reporter",
     "RetryAfter",
+    "Schedule",
+    "Submitted",
     "SyncContext",
+    "SyncProducer",
     "SyncReporter",
     "TooManyFailed",
     "Unrecoverable",
+    "Worker",
     "job",
     "queue",
     "read_definitions",
@@ -41,20 +62,34 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Backoff": "jobcast.shared.options",
+    "BadData": "jobcast.worker.errors",
     "Batch": "jobcast.worker.batch",
+    "Breaker": "jobcast.worker.breaker",
+    "COMMON_ERRORS": "jobcast.worker.classify",
     "Cancelled": "jobcast.worker.errors",
     "Context": "jobcast.worker.context",
     "DependencyFailed": "jobcast.worker.dependency",
     "DependencyNotReady": "jobcast.worker.dependency",
+    "ErrorRule": "jobcast.worker.classify",
+    "JobOptions": "jobcast.shared.options",
+    "JobcastError": "jobcast.shared.errors",
+    "Keep": "jobcast.shared.options",
     "LockHeld": "jobcast.worker.errors",
+    "Producer": "jobcast.worker.producer",
     "QueueDefinition": "jobcast.worker.queues",
+    "Registry": "jobcast.worker.registry",
     "Repeat": "jobcast.shared.schedule",
     "Reporter": "jobcast.worker.outside",
     "RetryAfter": "jobcast.worker.errors",
+    "Schedule": "jobcast.shared.schedule",
+    "Submitted": "jobcast.shared.queue",
     "SyncContext": "jobcast.worker.context",
+    "SyncProducer": "jobcast.worker.producer",
     "SyncReporter": "jobcast.worker.outside",
     "TooManyFailed": "jobcast.worker.batch",
     "Unrecoverable": "jobcast.worker.errors",
+    "Worker": "jobcast.worker.embedded",
     "job": "jobcast.worker.registry",
     "queue": "jobcast.worker.registry",
     "read_definitions": "jobcast.worker.queues",

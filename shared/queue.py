@@ -187,22 +187,34 @@ class JobQueues:
         if ended_as is None:
             raise NotPossible(f"job {job_id} is {state}; only a job that is over can be tried again")
         # Said first: BullMQ's worker may take the job at once, and its start must find the new attempt opened.
-        await self._append(
-            JobQueued(
-                job_id=job_id,
-                queue=queue,
-                attempt=job.attemptsStarted + 1,
-                timestamp=now_ms(),
-                name=job.name,
-                max_attempts=max(1, int(job.opts.get("attempts") or 1)),
-            ),
-            born=int(reading.fields["born"]),
-        )
+        last, attempt = int(reading.fields["attempt"]), job.attemptsStarted + 1
+        if attempt - 1 > last or not await self._open_attempt(job, queue, attempt, reading):
+            raise NotPossible(
+                f"job {job_id} has been tried again meanwhile; see how that ended before you ask again"
+            )
         with unavailable():
             try:
                 await job.retry(ended_as)
             except TypeError as error:  # BullMQ's own word for every refusal; a second asker was quicker
                 raise NotPossible(f"job {job_id} cannot be tried again: {error}") from error
+
+    async def _open_attempt(self, job: Any, queue: str, attempt: int, reading: Reading) -> bool:
+        """Say that a job that is over waits again; False when somebody else did since it was read."""
+        event = JobQueued(
+            job_id=str(job.id),
+            queue=queue,
+            attempt=attempt,
+            timestamp=now_ms(),
+            name=job.name,
+            max_attempts=max(1, int(job.opts.get("attempts") or 1)),
+        )
+        born, fields = int(reading.fields["born"]), reading.fields
+        try:
+            told = await self._journal.append(event, key=self._writer.key(), born=born)
+        except Refused:
+            return False
+        # One that waits already was opened by who died before it told BullMQ: that is made good here.
+        return told.fresh or fields["state"].decode() not in TERMINAL or attempt <= int(fields["attempt"])
 
     async def options_for(self, queue: str, options: JobOptions, born: int) -> dict[str, Any]:
         """What BullMQ is told of a job that is born now and has no id yet."""

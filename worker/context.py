@@ -1,13 +1,16 @@
 """What a handler is given: the job's data, and the calls by which it tells how it goes."""
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from jobcast.shared.flow_tree import FlowJob
+from jobcast.shared.queue import Submitted
 from jobcast.worker.bridge import Blocking, Bridge
 from jobcast.worker.dependency import FINAL, require
 from jobcast.worker.family import Children, Kin
 from jobcast.worker.locks import DEFAULT_TTL, JobLocks
+from jobcast.worker.producer import Producer
 from jobcast.worker.reporter import Attempt, AttemptReporter
 
 
@@ -41,8 +44,9 @@ class About:
 class Context(About):
     """For ``async def`` handlers. Every call raises ``Cancelled`` once the attempt is to end: let it pass."""
 
-    def __init__(self, data: Any, reporter: AttemptReporter, locks: JobLocks, kin: Kin) -> None:
+    def __init__(self, data: Any, reporter: AttemptReporter, locks: JobLocks, kin: Kin, producer: Producer) -> None:
         self.data = data
+        self._producer = producer
         self._locks = locks
         self._kin = kin
         self._attempt = reporter.attempt
@@ -99,6 +103,19 @@ class Context(About):
         self._reporter.stop.check()
         return await require(self._reporter.journal, job_id, final)
 
+    async def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
+        """Add another job; see :meth:`Producer.submit`.
+
+        This one may run again after it: give the other an id that is this job's own (``jobId``), and twice is once.
+        """
+        self._reporter.stop.check()
+        return await self._producer.submit(queue, name, data, opts)
+
+    async def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
+        """Add a job with those it waits for; see :meth:`Producer.submit_flow`, and :meth:`submit` for their ids."""
+        self._reporter.stop.check()
+        return await self._producer.submit_flow(tree)
+
 
 class SyncContext(Blocking, About):
     """For plain functions, which run in a thread: the same calls, blocking.
@@ -133,3 +150,11 @@ class SyncContext(Blocking, About):
     def require(self, job_id: str, *, final: Collection[str] = FINAL) -> Any:
         """See :meth:`Context.require`."""
         return self._bridge.call(self._context.require(job_id, final=final))
+
+    def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
+        """See :meth:`Context.submit`."""
+        return self._bridge.call(self._context.submit(queue, name, data, opts))
+
+    def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
+        """See :meth:`Context.submit_flow`."""
+        return self._bridge.call(self._context.submit_flow(tree))

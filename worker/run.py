@@ -19,6 +19,7 @@ from jobcast.worker.context import Context
 from jobcast.worker.errors import LockHeld, cancelled_in
 from jobcast.worker.family import Kin
 from jobcast.worker.locks import JobLocks, Locks
+from jobcast.worker.producer import Producer
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.taken import TakenJob
@@ -98,8 +99,9 @@ class Why(enum.Enum):
 class Run:
     """One attempt at work. The first reason to end it stands."""
 
-    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str, locks: Locks) -> None:
+    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str, locks: Locks, producer: Producer) -> None:
         self.job = job
+        self._producer = producer
         self.reporter = reporter
         self.execution: asyncio.Future[Any] | None = None
         self._worker = worker
@@ -182,7 +184,7 @@ class Run:
 
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
-        context = Context(self._data, self.reporter, self._locks, Kin(self.job))
+        context = Context(self._data, self.reporter, self._locks, Kin(self.job), self._producer)
         self.execution = running = execution.start(handler, context)
         running.add_done_callback(lambda _: self._locks.release_all())
         await _first(running, self.reporter.stop.asked, timeout)

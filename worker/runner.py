@@ -24,6 +24,7 @@ from jobcast.worker.errors import CANCELLED, LockLost
 from jobcast.worker.family import Family
 from jobcast.worker.kept import kept_for
 from jobcast.worker.locks import Locks
+from jobcast.worker.producer import Producer
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
 from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
@@ -56,6 +57,7 @@ class Runner:
         worker: str,
         timeout: float,
         locks: Locks,
+        producer: Producer,
         burial: Burial | None = None,
         family: Family | None = None,
     ) -> None:
@@ -68,6 +70,7 @@ class Runner:
         self._family = family
         self._runs: dict[TakenJob, Run] = {}
         self._locks = locks
+        self._producer = producer
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
         """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
@@ -75,7 +78,7 @@ class Runner:
             return None
         attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
-        run = Run(job, reporter, self._worker, self._locks)
+        run = Run(job, reporter, self._worker, self._locks, self._producer)
         job.on_lost = run.lose
         family = self._family
         self._runs[job] = run

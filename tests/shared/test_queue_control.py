@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from jobcast.shared.errors import BadJobId, BadQueueName, NotPossible, Unavailable, UnknownJob
+from jobcast.shared.events import Event, JobQueued
 from jobcast.shared.journal import MemoryJournal
+from jobcast.shared.journal.contract import Appended, Key, Reading, Writer
+from jobcast.shared.journal.redis import RedisJournal
 from jobcast.shared.options import read_options
 from jobcast.shared.queue import LONGEST_REASON, JobQueues
-from jobcast.shared.redis import connect_for_bullmq
+from jobcast.shared.redis import connect, connect_for_bullmq
 from tests.contract.jobs import bring
 from tests.shared.bullmq import Site
 from tests.support.waiting import free_port
@@ -99,6 +104,71 @@ async def test_a_finished_job_is_tried_again_as_a_new_attempt(site: Site, end: s
     assert site.behind.lrange("bull:films:wait", 0, -1) == [job_id]
     await site.complete(job_id)
     assert await site.state(job_id) == "completed"
+
+
+class SlowReader(JobQueues):
+    """Asks for a retry by what it read before ``meanwhile`` happened."""
+
+    meanwhile: Callable[[], Coroutine[Any, Any, None]]
+
+    async def _known(self, job_id: str) -> Reading:
+        reading = await super()._known(job_id)
+        await self.meanwhile()
+        return reading
+
+
+class SlowTeller(RedisJournal):
+    """Has ``meanwhile`` happen before it says that the job waits again."""
+
+    meanwhile: Callable[[], Coroutine[Any, Any, None]]
+
+    async def append(self, event: Event, *, key: Key | None = None, born: int = 0, ttl: int | None = None) -> Appended:
+        await self.meanwhile()
+        return await super().append(event, key=key, born=born, ttl=ttl)
+
+
+@pytest.mark.parametrize("end", ["complete", "fail"])
+async def test_of_two_who_retry_at_once_one_is_too_late_however_late(site: Site, end: str) -> None:
+    """The job has run and ended once more before the second asks BullMQ, in which only its end is seen."""
+    job_id = await submit(site)
+    await site.fail(job_id)
+
+    async def another() -> None:
+        await site.queues.retry(job_id)
+        await getattr(site, end)(job_id)
+
+    late = SlowReader(site.bullmq, site.journal)
+    late.meanwhile = another
+    with pytest.raises(NotPossible, match="tried again meanwhile"):
+        await late.retry(job_id)
+    assert (await site.fields(job_id))["attempt"] == b"2"
+    assert site.behind.lrange("bull:films:wait", 0, -1) == []
+
+
+async def test_of_two_who_retry_at_once_one_is_too_late_even_if_the_other_failed_again(site: Site) -> None:
+    job_id = await submit(site)
+    await site.fail(job_id)
+
+    async def another() -> None:
+        await site.queues.retry(job_id)
+        await site.fail(job_id)
+
+    commands = connect(site.url, name="test")
+    journal = SlowTeller(commands)
+    journal.meanwhile = another
+    with pytest.raises(NotPossible, match="tried again meanwhile"):
+        await JobQueues(site.bullmq, journal).retry(job_id)
+    await commands.aclose()
+    assert site.behind.lrange("bull:films:wait", 0, -1) == []
+
+
+async def test_a_retry_that_reached_only_the_journal_is_asked_for_again(site: Site) -> None:
+    job_id = await submit(site)
+    await site.fail(job_id)
+    died = JobQueued(job_id=job_id, queue="films", attempt=2, timestamp=1, name="encode", max_attempts=1)
+    await site.journal.append(died, key=Writer().key())
+    await site.queues.retry(job_id)
+    assert site.behind.lrange("bull:films:wait", 0, -1) == [job_id]
 
 
 async def test_a_job_that_is_not_over_cannot_be_retried(site: Site) -> None:

@@ -16,10 +16,10 @@ from jobcast.shared.redis import connect, connect_for_bullmq
 from jobcast.shared.settings import Settings
 from jobcast.shared.vigil import Timing as Watching
 from jobcast.worker import reconciler
-from jobcast.worker.app import Service
 from jobcast.worker.calendar import MEND_EVERY
 from jobcast.worker.consumer import Timing
 from jobcast.worker.registry import Registry
+from jobcast.worker.service import Service
 from tests.support.waiting import wait_until
 
 QUICK = Timing(lock=2.0, renew=0.4, stalled_check=0.5, idle=1.0)

@@ -6,8 +6,8 @@ from typing import Any
 
 from jobcast import Context
 from jobcast.shared.events import JobCompleted, JobFailed
-from jobcast.worker.app import Service
 from jobcast.worker.consumer import Timing
+from jobcast.worker.service import Service
 from tests.conftest import StartRedis
 from tests.support.waiting import wait_until
 from tests.worker.conftest import Bench, bench_at

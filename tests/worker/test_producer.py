@@ -1,0 +1,124 @@
+"""Jobs added from Python: by a program, and by a handler that has more to be done."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobcast import Context, Producer, Submitted, SyncContext, SyncProducer
+from jobcast.shared.errors import BadRequest, Unavailable
+from jobcast.shared.events import JobQueued
+from jobcast.worker.errors import Cancelled
+from tests.support.waiting import wait_until
+from tests.worker.conftest import Bench
+
+
+async def test_a_job_is_told_as_queued_before_any_worker_lives(bench: Bench) -> None:
+    async with Producer.connect(bench.url) as jobs:
+        added = await jobs.submit("work", "go", {"n": 1}, {"jobId": "p-1", "attempts": 5, "priority": "high"})
+    assert added == Submitted("p-1", fresh=True)
+    (queued,) = await bench.events("p-1")
+    assert isinstance(queued, JobQueued)
+    assert (queued.name, queued.max_attempts, queued.priority) == ("go", 5, 4)
+
+
+async def test_the_same_id_twice_is_once(bench: Bench) -> None:
+    async with Producer.connect(bench.url) as jobs:
+        first, second = [await jobs.submit("work", "go", opts={"jobId": "p-1"}) for _ in range(2)]
+    assert (first.fresh, second.fresh) == (True, False)
+    assert await bench.kinds("p-1") == ["job-queued"]
+
+
+async def test_options_are_checked_in_their_own_words(bench: Bench) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    async with Producer.connect(bench.url) as jobs:
+        late = await jobs.submit("work", "go", opts={"delayUntil": tomorrow})
+        with pytest.raises(BadRequest, match="job_id"):
+            await jobs.submit("work", "go", opts={"job_id": "p-1"})
+    assert await bench.state(late.job_id) == "delayed"
+
+
+async def test_many_are_added_all_or_none(bench: Bench) -> None:
+    async with Producer.connect(bench.url) as jobs:
+        added = await jobs.submit_many("work", [{"name": "go", "opts": {"jobId": f"p-{n}"}} for n in range(3)])
+        with pytest.raises(BadRequest, match=r"jobs\[1\]"):
+            await jobs.submit_many("work", [{"name": "go", "opts": {"jobId": "p-9"}}, {"name": ""}])
+    assert [job.job_id for job in added] == ["p-0", "p-1", "p-2"]
+    assert await bench.events("p-9") == []
+
+
+async def test_a_plain_program_adds_jobs_and_flows(bench: Bench) -> None:
+    def program() -> tuple[str, str]:
+        with SyncProducer.connect(bench.url) as jobs:
+            job = jobs.submit("work", "go", {"n": 1})
+            jobs.submit_many("work", [{"name": "go"}])
+            flow = jobs.submit_flow({"queue": "work", "name": "sum", "children": [{"queue": "work", "name": "go"}]})
+            return job.job_id, flow.children[0].job_id
+
+    job_id, child_id = await asyncio.to_thread(program)
+    assert await bench.kinds(job_id) == await bench.kinds(child_id) == ["job-queued"]
+
+
+async def test_a_redis_that_is_away_is_an_error_in_time() -> None:
+    began = time.monotonic()
+    async with Producer.connect("redis://127.0.0.1:1") as jobs:
+        with pytest.raises(Unavailable):
+            await jobs.submit("work", "go")
+    assert time.monotonic() - began < 30
+
+
+async def test_a_handler_adds_another_job_once_however_often_it_runs(bench: Bench) -> None:
+    @bench.handler()
+    async def go(ctx: Context) -> str:
+        added = await ctx.submit("work", "after", ctx.data, {"jobId": f"after-{ctx.job_id}"})
+        if ctx.attempt == 1:
+            raise RuntimeError("again")
+        return added.job_id
+
+    @bench.handler(name="after")
+    async def after(ctx: Context) -> Any:
+        return ctx.data
+
+    async with bench.worker():
+        job_id = await bench.submit({"n": 7}, attempts=2)
+        await bench.ended(job_id)
+        events = await bench.ended(f"after-{job_id}")
+    assert [event.kind for event in events].count("job-queued") == 1
+    assert events[-1].result == {"n": 7}  # type: ignore[attr-defined]
+
+
+async def test_a_plain_handler_adds_a_job_and_a_flow(bench: Bench) -> None:
+    @bench.handler()
+    def go(ctx: SyncContext) -> list[str]:
+        job = ctx.submit("other", "go")
+        flow = ctx.submit_flow({"queue": "other", "name": "sum", "children": [{"queue": "other", "name": "go"}]})
+        return [job.job_id, flow.job_id]
+
+    async with bench.worker():
+        *_, done = await bench.ended(await bench.submit())
+    for job_id in done.result:  # type: ignore[attr-defined]
+        assert await bench.kinds(job_id) == ["job-queued"]
+
+
+async def test_a_cancelled_attempt_adds_nothing_more(bench: Bench) -> None:
+    began, raised = asyncio.Event(), asyncio.Event()
+
+    @bench.handler()
+    async def go(ctx: Context) -> None:
+        began.set()
+        while True:
+            try:
+                await ctx.submit("other", "go", opts={"jobId": "only"})
+            except Cancelled:
+                raised.set()
+                raise
+            await asyncio.sleep(0.05)
+
+    async with bench.worker():
+        job_id = await bench.submit()
+        await asyncio.wait_for(began.wait(), 10)
+        await bench.queues.cancel(job_id)
+        await wait_until(raised.is_set, 10, "the handler to hear of it")
+        await bench.ended(job_id)

@@ -1,0 +1,113 @@
+"""Adding jobs from Python: from a program of your own, and from a handler that has more to be done.
+
+    async with Producer.connect("redis://127.0.0.1:6379") as jobs:
+        await jobs.submit("emails", "send-invoices", {"customers": ["ada"]}, {"jobId": "invoices-7", "attempts": 5})
+
+What is added is told in the journal at once, so it can be watched before a worker takes it. Options are in BullMQ's
+words, as over HTTP.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+from jobcast.shared.bulk import read_jobs
+from jobcast.shared.flow_tree import FlowJob
+from jobcast.shared.flows import JobFlows
+from jobcast.shared.journal.contract import Journal, Life
+from jobcast.shared.journal.redis import RedisJournal
+from jobcast.shared.keys import Keys
+from jobcast.shared.options import read_options
+from jobcast.shared.queue import JobQueues, Submitted
+from jobcast.shared.redis import connect, connect_for_bullmq
+from jobcast.shared.settings import load
+from jobcast.worker.bridge import Bridge, loop_in_thread
+
+CONNECTIONS: Final = 16
+"""To Redis, for each of the two records; who finds none free waits, three seconds at most."""
+
+
+class Producer:
+    """Adds jobs to the queues of one Redis; made by :meth:`connect`. A handler has ``ctx.submit`` instead."""
+
+    def __init__(self, queues: JobQueues, journal: Journal) -> None:
+        self._queues = queues
+        self._flows = JobFlows(queues, journal)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, redis_url: str | None = None) -> "AsyncIterator[Producer]":
+        """Without ``redis_url`` the settings of the environment hold. Redis is first asked when there is a job.
+
+        Raises:
+            BadSettings: a ``JOBCAST_`` variable that is none.
+        """
+        settings = load(os.environ)
+        url = redis_url or settings.redis_url
+        client = connect_for_bullmq(url, name="jobcast-producer", connections=CONNECTIONS)
+        commands = connect(url, name="jobcast-producer", connections=CONNECTIONS)
+        try:
+            keys, life = Keys(settings.key_prefix), Life(settings.history, round(settings.life * 1000))
+            journal = RedisJournal(commands, keys, life)
+            queues = JobQueues(client, journal, prefix=settings.bullmq_prefix, keys=keys)
+            yield cls(queues, journal)
+        finally:
+            await client.aclose()
+            await commands.aclose()
+
+    async def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
+        """Add a job. ``fresh`` of the answer is False when one of that ``jobId``, or of that ``deduplication``, stands.
+
+        Raises:
+            BadQueueName, BadJobId, BadRequest: refused before Redis.
+            NotPossible: the id is that of a running job of another queue.
+            Unavailable: nothing was queued, or it is not known whether it was: say it again under an id of its own.
+        """
+        return await self._queues.submit(queue, name, {} if data is None else data, read_options(opts))
+
+    async def submit_many(self, queue: str, jobs: Sequence[Mapping[str, Any]]) -> list[Submitted]:
+        """Add up to a thousand jobs ``{name, data?, opts?}`` of one queue, all or none; answers in their order.
+
+        Raises as :meth:`submit` does; BadRequest says which of the jobs, from 0.
+        """
+        return await self._queues.submit_many(queue, read_jobs(jobs))
+
+    async def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
+        """Add a job with those it waits for, ``{queue, name, data?, opts?, children?}``: all of it, or nothing.
+
+        Raises as :meth:`submit` does; BadRequest says where in the tree.
+        """
+        return await self._flows.submit(tree)
+
+
+class SyncProducer:
+    """:class:`Producer` for a plain program: the same calls, blocking, over an event loop in a thread."""
+
+    def __init__(self, bridge: Bridge, producer: Producer) -> None:
+        self._bridge = bridge
+        self._producer = producer
+
+    @classmethod
+    @contextmanager
+    def connect(cls, redis_url: str | None = None) -> "Iterator[SyncProducer]":
+        """See :meth:`Producer.connect`."""
+        with loop_in_thread() as bridge:
+            connection = Producer.connect(redis_url)
+            producer = bridge.call(connection.__aenter__())
+            try:
+                yield cls(bridge, producer)
+            finally:
+                bridge.call(connection.__aexit__(None, None, None))
+
+    def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
+        """See :meth:`Producer.submit`."""
+        return self._bridge.call(self._producer.submit(queue, name, data, opts))
+
+    def submit_many(self, queue: str, jobs: Sequence[Mapping[str, Any]]) -> list[Submitted]:
+        """See :meth:`Producer.submit_many`."""
+        return self._bridge.call(self._producer.submit_many(queue, jobs))
+
+    def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
+        """See :meth:`Producer.submit_flow`."""
+        return self._bridge.call(self._producer.submit_flow(tree))
