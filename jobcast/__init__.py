@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobcast.shared.definitions import JobTimes, Limiter
     from jobcast.shared.errors import JobcastError
     from jobcast.shared.options import Backoff, JobOptions, Keep
     from jobcast.shared.queue import Submitted
@@ -38,8 +39,10 @@ __all__ = [
     "DependencyNotReady",
     "ErrorRule",
     "JobOptions",
+    "JobTimes",
     "JobcastError",
     "Keep",
+    "Limiter",
     "LockHeld",
     "Producer",
     "QueueDefinition",
@@ -73,8 +76,10 @@ _HOMES = {
     "DependencyNotReady": "jobcast.worker.dependency",
     "ErrorRule": "jobcast.worker.classify",
     "JobOptions": "jobcast.shared.options",
+    "JobTimes": "jobcast.shared.definitions",
     "JobcastError": "jobcast.shared.errors",
     "Keep": "jobcast.shared.options",
+    "Limiter": "jobcast.shared.definitions",
     "LockHeld": "jobcast.worker.errors",
     "Producer": "jobcast.worker.producer",
     "QueueDefinition": "jobcast.worker.queues",
