@@ -1,0 +1,1 @@
+"""Whole systems built on jobcast, each in a package of its own with a README."""
