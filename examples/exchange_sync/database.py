@@ -97,12 +97,6 @@ def read_account(db: sqlite3.Connection, account: Account) -> Keyed | None:
     return None if found is None else Keyed(*found)
 
 
-def list_accounts(db: sqlite3.Connection) -> list[tuple[Account, bool]]:
-    """Every account, and whether its user is a premium one."""
-    rows = db.execute("SELECT user, exchange, premium FROM exchange_accounts ORDER BY user, exchange")
-    return [(Account(user, exchange), bool(premium)) for user, exchange, premium in rows]
-
-
 def store_orders(db: sqlite3.Connection, account: Account, orders: Iterable[Order], read: int) -> None:
     """Store a page, and that so many orders were ``read`` now; twice is once."""
     with transaction(db):

@@ -3,7 +3,7 @@
 They are plain functions, for SQLite and httpx' client block; each runs in a thread of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from sqlite3 import Connection
 from typing import Annotated, Any
@@ -61,12 +61,12 @@ def bulk_sync(ctx: SyncContext) -> dict[str, Any]:
     """The same for many, one after the other. Who fails here is synced by a job of their own, with its own attempts."""
     batch = Batch(ctx, requested=len(ctx.data.accounts), threshold=0)
     for account in ctx.data.accounts:
+        failed = batch.failed
         with batch.sync_item(account):
-            try:
-                _read_orders(ctx, account, lambda _percent: ctx.check_cancelled())
-            except Exception:
-                ctx.submit("orders", "sync", msgspec.to_builtins(account), {"jobId": f"{ctx.job_id}-{account}"})
-                raise
+            _read_orders(ctx, account, lambda _percent: ctx.check_cancelled())
+        if batch.failed > failed:
+            # Outside of the item: if this is not possible, this job is the one that fails and is tried again.
+            ctx.submit("orders", "sync", msgspec.to_builtins(account), {"jobId": f"{ctx.job_id}-{account}"})
     return batch.result()
 
 
@@ -98,7 +98,7 @@ def fetch_orders(ctx: SyncContext) -> dict[str, int]:
 @job("balances", "fetch-balances", data=Account)
 def fetch_balances(ctx: SyncContext) -> dict[str, dict[str, str]]:
     """Child of ``aggregate-results``: how much is held of each asset."""
-    with connect() as db, _client(_keyed(db, ctx.data)) as exchange:
+    with connect() as db, ExchangeClient(_keyed(db, ctx.data).api_key) as exchange:
         balances = exchange.balances(ctx.data.exchange)
         database.store_balances(db, ctx.data, balances)
     return {"balances": {asset: str(amount) for asset, amount in balances.items()}}
@@ -111,17 +111,10 @@ def aggregate_results(ctx: SyncContext) -> dict[str, Any]:
     for result in ctx.children().results.values():
         found |= result
     with connect() as db:
-        prices = {"EUR": Decimal(1)} | {
-            market.removesuffix("-EUR"): price for market, price in database.read_prices(db).items()
-        }
-        unpriced = sorted(set(found["balances"]) - set(prices))
-        value = sum(
-            (Decimal(amount) * prices[asset] for asset, amount in found["balances"].items() if asset in prices),
-            Decimal(0),
-        )
-        told = f"{ctx.data}: {found['orders']} orders, worth {value:.2f} EUR"
-        database.put_notice(db, ctx.job_id, ctx.data.user_id, told)
-    return {"orders": found["orders"], "worth": f"{value:.2f}", "unpriced": unpriced}
+        worth, unpriced = _worth(found["balances"], database.read_prices(db))
+        text = f"{ctx.data}: {found['orders']} orders, worth {worth:.2f} EUR"
+        database.put_notice(db, ctx.job_id, ctx.data.user_id, text)
+    return {"orders": found["orders"], "worth": f"{worth:.2f}", "unpriced": unpriced}
 
 
 @job("notifications", "notify", data=Notice)
@@ -154,7 +147,7 @@ def _read_orders(ctx: SyncContext, account: Account, tell: Callable[[float], Non
     with ctx.lock(f"lock:orders:{account}"), connect() as db:
         keyed = _keyed(db, account)
         read = keyed.orders_read
-        with _client(keyed) as exchange:
+        with ExchangeClient(keyed.api_key) as exchange:
             while True:
                 page = exchange.orders(account.exchange, after=read)
                 read += len(page.orders)
@@ -162,6 +155,15 @@ def _read_orders(ctx: SyncContext, account: Account, tell: Callable[[float], Non
                 tell(100 * read / page.total if page.total else 100)
                 if not page.orders or read >= page.total:
                     return read - keyed.orders_read
+
+
+def _worth(balances: Mapping[str, str], prices: Mapping[str, Decimal]) -> tuple[Decimal, list[str]]:
+    """In EUR, and the assets that have no price yet, which count for nothing."""
+    prices = {"EUR-EUR": Decimal(1), **prices}
+    known = {asset: prices[f"{asset}-EUR"] for asset in balances if f"{asset}-EUR" in prices}
+    return sum((Decimal(balances[asset]) * known[asset] for asset in known), Decimal(0)), sorted(
+        set(balances) - set(known)
+    )
 
 
 def _read_prices(market: str) -> int:
@@ -176,7 +178,3 @@ def _keyed(db: Connection, account: Account) -> database.Keyed:
     if found is None:
         raise Unrecoverable(f"expected an account that is in the database, got {account}")
     return found
-
-
-def _client(keyed: database.Keyed) -> ExchangeClient:
-    return ExchangeClient(keyed.api_key)

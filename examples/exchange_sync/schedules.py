@@ -1,19 +1,14 @@
-"""The hourly sync of each account: made, and removed, while everything runs.
-
-    python -m examples.exchange_sync.schedules           # one for each account in the database
-    python -m examples.exchange_sync.schedules --remove
+"""The hourly sync of each account: planned and forgotten while everything runs.
 
 What holds for every installation stands in ``queues.py``; whose orders are synced changes with the users, so it is said
 over HTTP, to the gateway at ``JOBCAST_URL``.
 """
 
 import os
-import sys
 
 import httpx
 import msgspec
 
-from examples.exchange_sync import database
 from examples.exchange_sync.database import Account
 
 HOUR = 3_600_000
@@ -49,17 +44,3 @@ def forget(http: httpx.Client, account: Account) -> bool:
 def _path(account: Account) -> str:
     # The id is the account's: a second schedule of it is the first, and each hour has one job.
     return f"/queues/orders/schedules/hourly-{account}"
-
-
-def main() -> None:
-    remove = sys.argv[1:] == ["--remove"]
-    with database.connect() as db, gateway() as http:
-        for account, premium in database.list_accounts(db):
-            if remove:
-                print(f"{account}: {'removed' if forget(http, account) else 'was not planned'}")
-            else:
-                print(f"{account}: {'planned' if plan(http, account, premium=premium) else 'planned already'}")
-
-
-if __name__ == "__main__":
-    main()
