@@ -52,7 +52,7 @@ def book(seed: int, exchange: str, key: str, now: int) -> list[dict[str, Any]]:
             "id": f"{account}-{n}",
             "market": chance.choice(list(MARKETS)),
             "side": chance.choice(["buy", "sell"]),
-            "amount": f"{chance.randint(1, 10**6)}e-6",
+            "amount": f"{chance.randint(0, 9)}.{chance.randint(1, 10**18 - 1):018d}",
             "price": f"{chance.randint(10**4, 10**7) / 100:.2f}",
             "placedAt": now - int(age * DAY),
         }
@@ -110,7 +110,11 @@ class Exchange:
             case [exchange, "balances"]:
                 chance = random.Random(f"{self.seed}/{exchange}/{key}/balances")
                 assets = ["EUR", *(market.partition("-")[0] for market in MARKETS)]
-                return {"balances": {asset: f"{chance.randint(0, 10**9)}e-8" for asset in assets}}
+                return {
+                    "balances": {
+                        asset: f"{chance.randint(0, 9)}.{chance.randint(0, 10**18 - 1):018d}" for asset in assets
+                    }
+                }
         return None
 
 

@@ -184,7 +184,7 @@ async def test_the_readme_s_commands_run_it_whole(tmp_path: Path) -> None:
         "JOBCAST_EXAMPLE_DATABASE": str(tmp_path / "examples.sqlite3"),
         "JOBCAST_EXAMPLE_EXCHANGE": f"http://127.0.0.1:{elsewhere}",
     }
-    module = ["--module", "examples.exchange_sync.jobs"]
+    module = ["--module", "examples.exchange_sync.jobs", "--no-shipped"]
     python = [sys.executable, "-m"]
     with ExitStack() as stack:
         env = {**clean_environment(), **settings}
