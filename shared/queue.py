@@ -189,9 +189,7 @@ class JobQueues:
         # Said first: BullMQ's worker may take the job at once, and its start must find the new attempt opened.
         last, attempt = int(reading.fields["attempt"]), job.attemptsStarted + 1
         if attempt - 1 > last or not await self._open_attempt(job, queue, attempt, reading):
-            raise NotPossible(
-                f"job {job_id} has been tried again meanwhile; see how that ended before you ask again"
-            )
+            raise NotPossible(f"job {job_id} has been tried again meanwhile; see how that ended before you ask again")
         with unavailable():
             try:
                 await job.retry(ended_as)
@@ -219,6 +217,10 @@ class JobQueues:
     async def options_for(self, queue: str, options: JobOptions, born: int) -> dict[str, Any]:
         """What BullMQ is told of a job that is born now and has no id yet."""
         return wanted(options, await self._definitions.for_jobs(queue), born)
+
+    async def defaults(self, queue: str) -> dict[str, Any]:
+        """BullMQ's options of a job of this queue that says nothing itself."""
+        return await self._definitions.for_jobs(queue)
 
     async def counts(self, queue: str) -> dict[str, int]:
         """How many jobs BullMQ holds, by state; jobs with a priority wait like the others."""
