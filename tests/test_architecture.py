@@ -7,7 +7,7 @@ import pytest
 from tests.support.architecture import PURE, PURE_MAY_IMPORT, violations
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("shared", "gateway", "worker", "cli")
+ROOMS = ("shared", "gateway", "worker", "cli", "examples")
 MODULES = sorted(file.relative_to(ROOT).as_posix() for room in ROOMS for file in (ROOT / room).rglob("*.py"))
 
 
@@ -46,6 +46,13 @@ def told(path: str, *lines: str) -> str:
         ("gateway/watch.py", "from jobcast.gateway.hub import Hub"),
         ("gateway/outbox.py", "from jobcast.gateway.feed import Feed"),
         ("gateway/hub.py", "from worker import runner"),
+        ("examples/market/jobs.py", "from jobcast.worker.breaker import Breaker"),
+        ("examples/market/jobs.py", "from jobcast import gateway"),
+        ("examples/market/jobs.py", "import jobcast.shared"),
+        ("examples/market/jobs.py", "import redis"),
+        ("examples/market/jobs.py", "from examples.copy_trading import database"),
+        ("examples/market/jobs.py", "from ..copy_trading import database"),
+        ("examples/market/jobs.py", "from examples import copy_trading"),
     ],
 )
 def test_a_forbidden_import_is_told(path: str, line: str) -> None:
@@ -89,6 +96,11 @@ def test_an_import_hidden_in_a_function_or_for_types_only_is_told() -> None:
         ("worker/taker.py", "from bullmq import Worker"),
         ("worker/app.py", "from jobcast.shared import redis"),
         ("cli/up.py", "from jobcast import gateway, worker"),
+        ("examples/market/jobs.py", "from jobcast import Breaker, Context, job"),
+        ("examples/market/jobs.py", "import sqlite3"),
+        ("examples/market/jobs.py", "import httpx, msgspec"),
+        ("examples/market/jobs.py", "from examples.market import database"),
+        ("examples/market/jobs.py", "from . import database"),
     ],
 )
 def test_what_the_drawing_allows_is_not_told(path: str, line: str) -> None:

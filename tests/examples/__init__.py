@@ -1,0 +1,1 @@
+"""The systems under `examples/`, run as their READMEs say."""

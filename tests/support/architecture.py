@@ -5,9 +5,12 @@ A rule that lives only in a document is broken by the first hurried import; this
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+import jobcast
 
 MAX_LINES = 300
 
@@ -82,6 +85,9 @@ PURE_MAY_IMPORT = {
 PURE_OF_OURS = {"jobcast.shared.journal.contract"} | {
     "jobcast." + path.removesuffix(".py").replace("/", ".") for path in PURE
 }
+
+PUBLIC = {"jobcast"} | {f"jobcast.{name}" for name in jobcast.__all__}
+EXAMPLES_MAY_IMPORT = PUBLIC | sys.stdlib_module_names | {"httpx", "msgspec"}
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,8 @@ def _absolute(path: str, node: ast.ImportFrom) -> str:
     """Resolve ``from ..shared import keys``: a rule that dots can walk around is none."""
     if not node.level:
         return node.module or ""
-    package = ["jobcast", *path.split("/")][: -node.level]
+    root = [] if _is_example(path) else ["jobcast"]
+    package = [*root, *path.split("/")][: -node.level]
     return ".".join([*package, *filter(None, [node.module])])
 
 
@@ -189,12 +196,25 @@ def _import(path: str, name: str) -> Iterator[str]:
         yield f"{path} imports {name}: it is pure, and I/O and time are its arguments"
     if _within(name, ("gateway", "worker", "shared", "cli")):
         yield f"{path} imports {name}: the installed name is jobcast.{name}"
+    if _is_example(path) and not _for_example(path, name):
+        yield f"{path} imports {name}: an example has what a user has, and knows no other example"
 
 
 def _pure(name: str) -> bool:
     if name.startswith("jobcast."):
         return _within(name, PURE_OF_OURS)
     return _within(name, PURE_MAY_IMPORT)
+
+
+def _is_example(path: str) -> bool:
+    return path.startswith("examples/")
+
+
+def _for_example(path: str, name: str) -> bool:
+    if name.startswith("jobcast"):
+        return name in PUBLIC
+    itself = ".".join(path.split("/")[:2])
+    return _within(name, EXAMPLES_MAY_IMPORT | {itself})
 
 
 def _size(path: str, source: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from bullmq import Queue
 
-from jobcast import Context
+from jobcast import Context, Unrecoverable
 from jobcast.shared.definitions import Definitions, JobTimes, Limiter
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.events import JobFailed
@@ -123,6 +123,20 @@ async def test_retention_by_count_holds_for_completed_jobs(bench: Bench) -> None
         for _ in range(5):
             await bench.ended(await bench.submit())
         assert await bench.client.zcard("bull:work:completed") == 2
+
+
+async def test_retention_by_count_holds_for_failed_jobs_by_another_number(bench: Bench) -> None:
+    @bench.handler()
+    async def go(_: Context) -> None:
+        raise Unrecoverable("never")
+
+    bench.registry.declare(
+        QueueDefinition("work", concurrency=1, keep_completed=Keep(count=1), keep_failed=Keep(count=3))
+    )
+    async with bench.worker():
+        for _ in range(5):
+            await bench.ended(await bench.submit())
+        assert await bench.client.zcard("bull:work:failed") == 3
 
 
 async def test_back_off_by_a_function_of_one_s_own(bench: Bench) -> None:

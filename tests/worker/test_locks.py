@@ -259,3 +259,29 @@ async def test_a_worker_that_died_leaves_its_locks_for_their_life_only(redis_url
         job_id = await bench.submit()
         async with bench.worker():
             assert (await bench.ended(job_id))[-1].kind == "job-completed"
+
+
+async def test_a_lock_that_a_handler_left_with_a_task_is_released_when_the_handler_ends(bench: Bench) -> None:
+    left: list[asyncio.Task[None]] = []
+
+    @bench.handler()
+    async def go(ctx: Context) -> None:
+        taken = asyncio.Event()
+
+        async def hold() -> None:
+            async with ctx.lock(KEY):
+                taken.set()
+                await asyncio.sleep(600)
+
+        left.append(asyncio.create_task(hold()))
+        await taken.wait()
+
+    async with bench.worker():
+        await bench.ended(await bench.submit())
+
+        async def is_free() -> bool:
+            return await bench.client.get(KEY) is None
+
+        await wait_until(is_free, 10, "the lock")
+    left[0].cancel()
+    await asyncio.wait(left)
