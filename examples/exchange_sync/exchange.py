@@ -83,10 +83,6 @@ class Exchange:
         self._thread.join()
         self._server.server_close()
 
-    def asked(self, key: str) -> int:
-        """How many requests were made with this key."""
-        return self._asked[key]
-
     def meet(self, key: str) -> str:
         """The mood in which the next request of this key is met."""
         if key.startswith(REVOKED):

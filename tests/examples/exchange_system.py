@@ -1,12 +1,10 @@
 """examples/exchange_sync at work: a worker and a gateway on a Redis of their own, a database, an exchange."""
 
-import asyncio
 import itertools
 import json
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,8 @@ import pytest
 from examples.exchange_sync import database
 from examples.exchange_sync.database import Account
 from examples.exchange_sync.exchange import Exchange, book, mood
-from tests.support.processes import JobcastProcess
-from tests.support.redis_server import RedisServer
-from tests.support.waiting import free_port, wait_until
+from tests.examples import system
+from tests.support.waiting import wait_until
 
 Event = tuple[str, dict[str, Any]]
 SEED = 7
@@ -37,12 +34,8 @@ _number = itertools.count(1)
 class System:
     """What runs, and the calls a test makes of it."""
 
-    def __init__(
-        self, redis: RedisServer, exchange: Exchange, worker: JobcastProcess, url: str, database_file: Path
-    ) -> None:
-        self.redis, self.exchange, self.worker = redis, exchange, worker
-        self.http = httpx.Client(base_url=f"{url}/api/v1", timeout=10, trust_env=False)
-        self._database = database_file
+    def __init__(self, base: system.System, http: httpx.Client) -> None:
+        self.redis, self.worker, self.rows, self.http = base.redis, base.worker, base.rows, http
 
     def get(self, path: str, **query: Any) -> Any:
         return self.http.get(path, params=query).raise_for_status().json()
@@ -76,10 +69,6 @@ class System:
         assert last == "job-completed", said
         return said["result"]
 
-    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self._database, timeout=10)) as db:
-            return db.execute(query, values).fetchall()
-
     def account(self, *moods: str, key: str = "", premium: bool = False) -> Account:
         """A new account whose next requests the exchange meets in these moods, and six more in a fine one."""
         account = Account(f"u{next(_number)}", "alpha")
@@ -107,33 +96,14 @@ def failures(events: list[Event]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def running(redis_binary: Path, database_file: Path) -> Iterator[System]:
+def running(redis_binary: Path, directory: Path) -> Iterator[System]:
     """All of it, for the length of the block; this process has the database too."""
-    with ExitStack() as stack:
-        redis = RedisServer(redis_binary)
-        stack.callback(redis.close)
-        redis.start()
-        exchange = stack.enter_context(Exchange(SEED))
-        port = free_port()
-        settings = {
-            **SETTINGS,
-            "JOBCAST_REDIS_URL": redis.url,
-            "JOBCAST_EXAMPLE_DATABASE": str(database_file),
-            "JOBCAST_EXAMPLE_EXCHANGE": exchange.url,
-        }
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("JOBCAST_EXAMPLE_DATABASE", str(database_file))
-        gateway = stack.enter_context(JobcastProcess("gateway", "--port", str(port), env=settings))
-        module = ["--module", "examples.exchange_sync.jobs", "--no-shipped"]
-        worker = stack.enter_context(JobcastProcess("worker", *module, env=settings))
-        stack.callback(lambda: print(gateway.report, worker.report))
-        system = System(redis, exchange, worker, f"http://127.0.0.1:{port}", database_file)
-        stack.callback(system.http.close)
-
-        async def ready() -> None:
-            await gateway.ready(f"http://127.0.0.1:{port}")
-            await worker.says("worker ready", 20)
-
-        with asyncio.Runner() as runner:
-            runner.run(ready())
-        yield system
+    with Exchange(SEED) as exchange, pytest.MonkeyPatch.context() as patch:
+        path = str(directory / "examples.sqlite3")
+        env = {**SETTINGS, "JOBCAST_EXAMPLE_DATABASE": path, "JOBCAST_EXAMPLE_EXCHANGE": exchange.url}
+        patch.setenv("JOBCAST_EXAMPLE_DATABASE", path)
+        with (
+            system.running(redis_binary, directory, "examples.exchange_sync.jobs", env) as base,
+            httpx.Client(base_url=f"{base.stack.url}/api/v1", timeout=10, trust_env=False) as http,
+        ):
+            yield System(base, http)

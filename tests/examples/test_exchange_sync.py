@@ -20,7 +20,7 @@ from tests.support.waiting import free_port, wait_until
 
 @pytest.fixture(scope="module")
 def system(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running(redis_binary, tmp_path_factory.mktemp("exchange-sync") / "examples.sqlite3") as system:
+    with running(redis_binary, tmp_path_factory.mktemp("exchange-sync")) as system:
         yield system
 
 
@@ -138,6 +138,7 @@ async def test_system_2_prices_every_5_minutes_and_cleanup_at_midnight(system: S
     assert (prices["name"], prices["repeat"]["every"]) == ("update-all", 300_000)
     assert prices["opts"]["removeOnComplete"] is True
     assert prices["opts"]["backoff"]["type"] == "fixed"
+    assert (cleanup["opts"]["priority"], cleanup["opts"]["removeOnComplete"]) == (1, {"count": 100})
     assert (cleanup["repeat"]["pattern"], cleanup["data"]) == ("0 0 * * *", {"days": 30})
     assert cleanup["next"].endswith("T00:00:00.000+00:00")
 
