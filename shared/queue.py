@@ -218,6 +218,10 @@ class JobQueues:
         """What BullMQ is told of a job that is born now and has no id yet."""
         return wanted(options, await self._definitions.for_jobs(queue), born)
 
+    async def defaults(self, queue: str) -> dict[str, Any]:
+        """BullMQ's options of a job of this queue that says nothing itself."""
+        return await self._definitions.for_jobs(queue)
+
     async def counts(self, queue: str) -> dict[str, int]:
         """How many jobs BullMQ holds, by state; jobs with a priority wait like the others."""
         check_queue_name(queue)

@@ -141,12 +141,12 @@ class Service:
             )
             for each in definitions
         ]
-        timetable = Calendar(schedules, self._registry.schedules(), queues, every=self._mending)
         for consumer in consumers:
             consumer.calm_at = vigil.calm_at
         self._say_start(definitions)
         said = words(definitions, self._registry, settings.job_timeout)
         telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")
+        timetable = Calendar(schedules, self._registry.schedules(), queues, telling=telling, every=self._mending)
         try:
             watchman = Watchman(settings, job_queues, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
