@@ -47,7 +47,7 @@ class ExchangeClient:
     """
 
     def __init__(self, api_key: str = PUBLIC) -> None:
-        url = os.environ.get("JOBCAST_EXAMPLE_EXCHANGE", "http://127.0.0.1:8090")
+        url = os.environ.get("EXAMPLE_EXCHANGE", "http://127.0.0.1:8090")
         headers = {"Authorization": f"Bearer {api_key}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=10, trust_env=False)
 

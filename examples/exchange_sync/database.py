@@ -1,4 +1,4 @@
-"""The database: one SQLite file, named by ``JOBCAST_EXAMPLE_DATABASE``.
+"""The database: one SQLite file, named by ``EXAMPLE_DATABASE``.
 
 What a job writes here it may write twice: rows have keys of the outside world's own, and what was read so far moves on
 in the same transaction as the rows. Amounts and prices are text: a float would not keep them.
@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 
 import msgspec
@@ -57,10 +57,12 @@ class Keyed(msgspec.Struct, frozen=True):
 @contextmanager
 def connect() -> Iterator[sqlite3.Connection]:
     """A connection with explicit transactions; tables that are not there yet are made."""
-    path = os.environ.get("JOBCAST_EXAMPLE_DATABASE", "examples.sqlite3")
+    path = os.environ.get("EXAMPLE_DATABASE", "examples.sqlite3")
     db = sqlite3.connect(path, timeout=BUSY_FOR, isolation_level=None)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        # Refused at once while another process that starts does the same; the mode is the file's, so once is enough.
+        with suppress(sqlite3.OperationalError):
+            db.execute("PRAGMA journal_mode = WAL")
         db.executescript(SCHEMA)
         yield db
     finally:

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,7 +54,9 @@ def connected() -> Iterator[sqlite3.Connection]:
     """A connection of the caller's own to the file that ``EXAMPLE_DATABASE`` names, with the tables made."""
     path = os.environ.get("EXAMPLE_DATABASE", "examples.sqlite3")
     with closing(sqlite3.connect(path, timeout=BUSY, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
+        # Refused at once while another process that starts does the same; the mode is the file's, so once is enough.
+        with suppress(sqlite3.OperationalError):
+            db.execute("PRAGMA journal_mode = WAL")
         db.executescript(_SCHEMA)
         yield db
 

@@ -100,8 +100,8 @@ def running(redis_binary: Path, directory: Path) -> Iterator[System]:
     """All of it, for the length of the block; this process has the database too."""
     with Exchange(SEED) as exchange, pytest.MonkeyPatch.context() as patch:
         path = str(directory / "examples.sqlite3")
-        env = {**SETTINGS, "JOBCAST_EXAMPLE_DATABASE": path, "JOBCAST_EXAMPLE_EXCHANGE": exchange.url}
-        patch.setenv("JOBCAST_EXAMPLE_DATABASE", path)
+        env = {**SETTINGS, "EXAMPLE_DATABASE": path, "EXAMPLE_EXCHANGE": exchange.url}
+        patch.setenv("EXAMPLE_DATABASE", path)
         with (
             system.running(redis_binary, directory, "examples.exchange_sync.jobs", env) as base,
             httpx.Client(base_url=f"{base.stack.url}/api/v1", timeout=10, trust_env=False) as http,

@@ -182,8 +182,8 @@ async def test_the_readme_s_commands_run_it_whole(tmp_path: Path) -> None:
     port, elsewhere = free_port(), free_port()
     settings = {
         "JOBCAST_URL": f"http://127.0.0.1:{port}",
-        "JOBCAST_EXAMPLE_DATABASE": str(tmp_path / "examples.sqlite3"),
-        "JOBCAST_EXAMPLE_EXCHANGE": f"http://127.0.0.1:{elsewhere}",
+        "EXAMPLE_DATABASE": str(tmp_path / "examples.sqlite3"),
+        "EXAMPLE_EXCHANGE": f"http://127.0.0.1:{elsewhere}",
     }
     module = ["--module", "examples.exchange_sync.jobs", "--no-shipped"]
     python = [sys.executable, "-m"]
