@@ -24,7 +24,7 @@ def gateway(host: str | None, port: int | None, redis_url: str | None) -> None:
     from jobcast.gateway.app import serve  # noqa: PLC0415  it takes a while
     from jobcast.shared import logs  # noqa: PLC0415
 
-    logs.configure(chosen.log_level, chosen.log_format)
+    logs.configure(chosen.log_level, chosen.log_format, stacks=chosen.log_stacks)
 
     serve(chosen)
 
@@ -51,5 +51,5 @@ def worker(redis_url: str | None, modules: tuple[str, ...], *, no_shipped: bool,
     from jobcast.shared import logs  # noqa: PLC0415
     from jobcast.worker.app import run  # noqa: PLC0415  it takes a while
 
-    logs.configure(chosen.log_level, chosen.log_format)
+    logs.configure(chosen.log_level, chosen.log_format, stacks=chosen.log_stacks)
     run(chosen, modules, builtin=not no_shipped)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobcast.shared.definitions import JobTimes, Limiter
     from jobcast.shared.errors import JobcastError
+    from jobcast.shared.logs import configure_logs
     from jobcast.shared.options import Backoff, JobOptions, Keep
     from jobcast.shared.queue import Submitted
     from jobcast.shared.schedule import Repeat, Schedule
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from jobcast.worker.outside import Reporter, SyncReporter
     from jobcast.worker.producer import Producer, SyncProducer
     from jobcast.worker.queues import QueueDefinition, read_definitions
-    from jobcast.worker.registry import Registry, job, queue, schedule
+    from jobcast.worker.registry import Registry, include, job, queue, schedule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -58,6 +59,8 @@ __all__ = [
     "TooManyFailed",
     "Unrecoverable",
     "Worker",
+    "configure_logs",
+    "include",
     "job",
     "queue",
     "read_definitions",
@@ -95,6 +98,8 @@ _HOMES = {
     "TooManyFailed": "jobcast.worker.batch",
     "Unrecoverable": "jobcast.worker.errors",
     "Worker": "jobcast.worker.embedded",
+    "configure_logs": "jobcast.shared.logs",
+    "include": "jobcast.worker.registry",
     "job": "jobcast.worker.registry",
     "queue": "jobcast.worker.registry",
     "read_definitions": "jobcast.worker.queues",

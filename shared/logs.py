@@ -1,11 +1,14 @@
 """Structured logs: one line an event, JSON where a machine reads, colour where a person does; secrets filtered."""
 
 import logging
+import os
 import re
 import sys
 from typing import Any
 
 import structlog
+
+from jobcast.shared.settings import load
 
 # Up to the last @ of the word: a password may hold an @ or, against the rules, a slash.
 _CREDENTIALS = re.compile(r"(\w+://)[^\s\"']*@")
@@ -16,6 +19,8 @@ _TOKEN = re.compile(
 _BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.IGNORECASE)
 _SECRET_FIELDS = frozenset({"token", "password", "secret", "authorization"})
 _HIDDEN = "[hidden]"
+_STACKS = frozenset({"trace", "stack", "stack_info"})
+"""Fields: of a failed job, of an alert's details, and the standard library's."""
 # structlog's own, on their way to its formatter; not part of what is written.
 _MACHINERY = frozenset({"_record", "_from_structlog", "exc_info"})
 
@@ -45,7 +50,24 @@ def hide_secrets(_logger: Any, _method: str, fields: Any) -> Any:
     return {name: value if name in _MACHINERY else _clean(name, value) for name, value in fields.items()}
 
 
-def configure(level: str, form: str) -> None:
+def leave_out_stacks(_logger: Any, _method: str, fields: Any) -> Any:
+    """Tell an error by its sentence alone, without the lines of code it went through."""
+    raised = fields.pop("exc_info", None)
+    if raised:
+        error = raised if isinstance(raised, BaseException) else (sys.exc_info() if raised is True else raised)[1]
+        fields.setdefault("error", repr(error))
+    return _without_stacks(fields)
+
+
+def _without_stacks(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_stacks(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if name not in _STACKS
+    }
+
+
+def configure(level: str, form: str, *, stacks: bool = True) -> None:
     """Set up logging for a process, the standard library's loggers included. Writes to standard error."""
     as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
@@ -53,6 +75,7 @@ def configure(level: str, form: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if stacks else [leave_out_stacks]),
         structlog.processors.format_exc_info,
         hide_secrets,
     ]
@@ -83,6 +106,16 @@ def configure(level: str, form: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # It writes down whole addresses, and that of a webhook often holds its token.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def configure_logs() -> None:
+    """Set up logging for a program of your own that holds a worker, as the environment's ``JOBCAST_LOG_...`` say.
+
+    Raises:
+        BadSettings: a ``JOBCAST_`` variable that is none.
+    """
+    settings = load(os.environ)
+    configure(settings.log_level, settings.log_format, stacks=settings.log_stacks)
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     alert_secret: str = ""
     log_level: str = "info"
     log_format: str = "auto"
+    log_stacks: bool = True
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -141,6 +141,18 @@ def queue(definition: QueueDefinition) -> QueueDefinition:
     return USERS.declare(definition)
 
 
+def include(registry: Registry) -> Registry:
+    """Take, from a user's module, all that a registry of one's own holds: handlers, queues and schedules.
+
+    For handlers that are made by a function, with what they need, and so cannot be decorated where they stand.
+
+    Raises:
+        BadSettings: one of them is declared already.
+    """
+    registry.copy_into(USERS)
+    return registry
+
+
 def schedule(  # noqa: PLR0913  a schedule's words, each by its name
     queue: str,
     schedule_id: str,

@@ -38,6 +38,30 @@ async def test_nothing_that_up_starts_takes_it_for_one(here: Here, how: str) -> 
     assert up.stop() == 0
 
 
+MADE = """
+from functools import partial
+from jobcast import Registry, SyncContext, include
+
+def dig(depth: int, ctx: SyncContext) -> int:
+    return depth
+
+registry = Registry()
+registry.add("made", "dig", partial(dig, 7))
+include(registry)
+"""
+
+
+async def test_a_module_may_bring_a_registry_that_a_function_made(here: Here) -> None:
+    here.write("made.py", MADE)
+    port = free_port()
+    up = here.up("--module", "made", port=port)
+    await up.says("up at", 20)
+    submit = here.start("submit", "made", "dig", "--follow", "--json", "--url", f"http://127.0.0.1:{port}")
+    assert await submit.exited() == 0
+    assert json.loads(submit.stdout.splitlines()[-1])["result"] == 7
+    assert up.stop() == 0
+
+
 TWICE = """
 from jobcast import Context, job
 

@@ -65,7 +65,7 @@ def test_what_is_no_secret_is_written_as_it_is() -> None:
 SCRIPT = textwrap.dedent("""
     import logging, sys
     from jobcast.shared import logs
-    logs.configure("info", sys.argv[1])
+    logs.configure("info", sys.argv[1], stacks=sys.argv[3] == "stacks")
     secret = sys.argv[2]
     log = logs.get("test")
     log.debug("quiet", token=secret)
@@ -78,12 +78,15 @@ SCRIPT = textwrap.dedent("""
         log.exception("broken")
         logging.getLogger("other").exception("broken too")
     log.bind(password=secret).error("bound")
+    stack = 'Traceback:\\n  File "jobs.py", line 3'
+    log.warning("a job failed", trace=stack)
+    log.warning("alert", details={"attempts": 3, "stack": stack})
 """)
 
 
-def said(form: str) -> str:
+def said(form: str, stacks: str = "stacks") -> str:
     """What a process with this form of log writes."""
-    command = [sys.executable, "-c", SCRIPT, form, SECRET]
+    command = [sys.executable, "-c", SCRIPT, form, SECRET, stacks]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment())
     assert run.stdout == "", "standard output is for results"
     return run.stderr
@@ -99,10 +102,20 @@ def test_no_form_of_the_log_shows_a_secret(form: str) -> None:
     assert "refused" in written, "the exception itself is told"
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_without_stacks_an_error_is_told_by_its_sentence(form: str) -> None:
+    assert "Traceback" in said(form)
+    written = said(form, "none")
+    assert written.count("refused") == 2
+    assert "Traceback" not in written
+    assert 'File "' not in written
+    assert SECRET not in written
+
+
 def test_json_is_one_object_a_line_with_level_name_and_time() -> None:
     lines = [json.loads(line) for line in said("json").splitlines()]
     assert [line["event"] for line in lines] == [
-        "started", "GET /?token=[hidden]", "broken", "broken too", "bound",
+        "started", "GET /?token=[hidden]", "broken", "broken too", "bound", "a job failed", "alert",
     ]  # fmt: skip
     assert {line["level"] for line in lines} == {"info", "warning", "error"}
     assert all(line["logger"] and line["timestamp"].endswith("Z") for line in lines)
