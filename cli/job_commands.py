@@ -47,6 +47,7 @@ def show(job_id: str, queue: str | None, *, as_json: bool, url: str | None) -> N
             ("priority", found["priority"] or None),
             ("delay", f"{found['delay']} ms" if found["delay"] else None),
             ("parent", found["parentId"]),
+            ("children", _children(found["children"])),
             ("worker", found["worker"]),
             *((name, moment(found[key])) for name, key in _TIMES),
             ("data", found["data"]),
@@ -58,6 +59,14 @@ def show(job_id: str, queue: str | None, *, as_json: bool, url: str | None) -> N
         print_block("stack", str(found["stacktrace"][-1]))
     if found["logs"]:
         print_block("log", "\n".join(str(line) for line in found["logs"]))
+
+
+def _children(counts: dict[str, int] | None) -> str | None:
+    """Such as ``2 of 7 completed, 1 failed, 4 waiting``."""
+    if not counts:
+        return None
+    others = [f"{counts[state]} {state}" for state in ("failed", "cancelled", "active", "waiting") if counts[state]]
+    return ", ".join([f"{counts['completed']} of {counts['total']} completed", *others])
 
 
 _TIMES = (("queued", "timestamp"), ("started", "processedOn"), ("ended", "finishedOn"))

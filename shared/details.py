@@ -26,7 +26,8 @@ class JobDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Times are Unix ms. ``kept`` is False where BullMQ has no record (any more): then the journal alone speaks.
 
     ``state`` is the journal's, ``bullmq_state`` BullMQ's. ``stacktrace`` has one text for each attempt that failed,
-    ``logs`` the last of BullMQ's lines, ``events`` what the journal still holds, as it was published.
+    ``children``: in which states they are, by number. ``logs`` are the last of BullMQ's lines, ``events`` what the
+    journal still holds, as it was published.
     """
 
     id: str
@@ -47,6 +48,7 @@ class JobDetails(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     delay: int = 0
     priority: int = 0
     parent_id: str | None = None
+    children: dict[str, int] | None = None
     worker: str | None = None
     timestamp: int | None = None
     processed_on: int | None = None
@@ -79,6 +81,7 @@ async def read_details(handle: Any, job: Any, reading: Reading, events: Sequence
         delay=job.delay,
         priority=job.priority,
         parent_id=job.parent.get("id") if job.parent else None,
+        children=None if known is None else _or_none(known.children),
         worker=known.worker if known is not None else None,
         timestamp=job.timestamp,
         processed_on=job.processedOn or None,
@@ -134,15 +137,20 @@ def read_unkept(job_id: str, queue: str, reading: Reading, events: Sequence[byte
         progress=known.progress,
         attempts_started=known.attempt,
         max_attempts=known.max_attempts,
-        failed_reason=None if known.error is msgspec.UNSET else known.error,
-        return_value=None if known.result is msgspec.UNSET else known.result,
-        parent_id=None if known.parent_id is msgspec.UNSET else known.parent_id,
+        failed_reason=_or_none(known.error),
+        return_value=_or_none(known.result),
+        parent_id=_or_none(known.parent_id),
+        children=_or_none(known.children),
         worker=known.worker,
         timestamp=known.queued_at,
         processed_on=known.started_at,
         finished_on=known.finished_at,
         events=_read(events),
     )
+
+
+def _or_none(value: Any) -> Any:
+    return None if value is msgspec.UNSET else value
 
 
 def _snapshot(job_id: str, queue: str, reading: Reading) -> Snapshot | None:

@@ -75,6 +75,10 @@ class Keys:
         """Number: the jobs that were ever told as stalled, by whomever."""
         return f"{self.prefix}:stalled"
 
+    def streams(self) -> str:
+        """Hash: up to which entry BullMQ's stream of events was read, for each queue; see ``strangers``."""
+        return f"{self.prefix}:streams"
+
     def queue_definition(self, queue: str) -> str:
         """Hash: how the worker that started last works the queue, a JSON value for each word."""
         return f"{self.prefix}:queue:{{{queue}}}:definition"

@@ -12,9 +12,11 @@ from redis.asyncio import Redis
 
 from jobcast.shared import rollup
 from jobcast.shared.clock import now_ms
-from jobcast.shared.errors import Refused
+from jobcast.shared.errors import BadQueueName, Refused
 from jobcast.shared.events import Children, JobQueued
 from jobcast.shared.journal.contract import DAY_MS, Journal, Key, Reading
+from jobcast.shared.keys import Keys
+from jobcast.shared.names import check_queue_name
 from jobcast.shared.redis import unavailable
 from jobcast.shared.states import RUNNING, TERMINAL
 
@@ -25,6 +27,9 @@ MOST_GENERATIONS: Final = 32
 WAITS_MS: Final = 30 * DAY_MS
 """How long the record of a job lives that waits for its children: a child may be delayed for longer than a day, and the
 numbers of those that are over stand nowhere else."""
+MOST_ASKED: Final = 1000
+MOST_QUEUES: Final = 100
+"""Children of one parent that are asked for their queues, and queues of theirs that are listened to."""
 LOOKED_AT: Final = 200
 """Parents of one queue that are compared in one look."""
 
@@ -40,9 +45,10 @@ class Told:
 class Parents:
     """Every method raises ``Unavailable`` when Redis is away. ``client`` comes from ``connect_for_bullmq``."""
 
-    def __init__(self, client: Redis, journal: Journal, *, prefix: str = "bull") -> None:
+    def __init__(self, client: Redis, journal: Journal, *, prefix: str = "bull", keys: Keys | None = None) -> None:
         self._client = client
         self._journal = journal
+        self._keys = keys or Keys()
         self._prefix = prefix
 
     async def prepare(self, queue: str, job_id: str, generations: int = MOST_GENERATIONS) -> None:
@@ -80,6 +86,24 @@ class Parents:
             return  # its worker was quicker, or its id is that of a running job of another queue
         if appended.parent is not None:
             await self.roll_up(appended.parent)
+        if children:
+            await self._note_queues(queue, job_id, born)
+
+    async def _note_queues(self, queue: str, job_id: str, born: int) -> None:
+        """Have the queues of its children listened to from its birth on: of one that workers of another kind work
+        alone, the journal may never hear otherwise. Of a great many children the first thousand or so are asked."""
+        key = f"{self._prefix}:{queue}:{job_id}"
+        with unavailable():
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.sscan(f"{key}:dependencies", count=MOST_ASKED)
+                pipe.hscan(f"{key}:processed", count=MOST_ASKED)
+                pipe.hscan(f"{key}:failed", count=MOST_ASKED)
+                pages = await pipe.execute()
+            found = {name for _, page in pages for child in page for name in _queue_of(child, self._prefix)}
+            async with self._client.pipeline(transaction=False) as pipe:
+                for name in sorted(found - {queue})[:MOST_QUEUES]:
+                    pipe.hsetnx(self._keys.streams(), name, f"{born}-0")
+                await pipe.execute()
 
     async def _record(self, queue: str, job_id: str) -> tuple[dict[str, Any] | None, int]:
         """What BullMQ holds of a job that waits, and how many children it waits for."""
@@ -162,6 +186,16 @@ def share_of(opts: dict[str, Any]) -> float:
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         return rollup.SHARE
     return float(share)
+
+
+def _queue_of(key: str, prefix: str) -> list[str]:
+    """The queue in a child's key, ``<prefix>:<queue>:<id>``; nothing of what is none."""
+    if not key.startswith(f"{prefix}:"):
+        return []
+    try:
+        return [check_queue_name(key[len(prefix) + 1 :].partition(":")[0])]
+    except BadQueueName:
+        return []
 
 
 def _is_announced(reading: Reading) -> bool:

@@ -56,7 +56,7 @@ class JobQueues:
         self._version: str | None = None
         self._writer = Writer()
         self._last_birth = 0
-        self._canceller = Canceller(journal, Parents(client, journal, prefix=prefix), self.handle, prefix)
+        self._canceller = Canceller(journal, Parents(client, journal, prefix=prefix, keys=keys), self.handle, prefix)
 
     async def submit(self, queue: str, name: str, data: Any, options: JobOptions | None = None) -> Submitted:
         """Queue a job and say so in the journal.
@@ -217,6 +217,10 @@ class JobQueues:
     async def options_for(self, queue: str, options: JobOptions, born: int) -> dict[str, Any]:
         """What BullMQ is told of a job that is born now and has no id yet."""
         return wanted(options, await self._definitions.for_jobs(queue), born)
+
+    async def defaults(self, queue: str) -> dict[str, Any]:
+        """BullMQ's options of a job of this queue that says nothing itself."""
+        return await self._definitions.for_jobs(queue)
 
     async def counts(self, queue: str) -> dict[str, int]:
         """How many jobs BullMQ holds, by state; jobs with a priority wait like the others."""

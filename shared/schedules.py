@@ -19,7 +19,6 @@ from bullmq import Job
 
 from jobcast.shared import logs
 from jobcast.shared.clock import now_ms
-from jobcast.shared.definitions import KEPT
 from jobcast.shared.errors import BadRequest, NotPossible, Unavailable
 from jobcast.shared.keys import Keys
 from jobcast.shared.names import check_queue_name
@@ -36,6 +35,7 @@ CLOCKS_APART: Final = 60_000
 LOCK_MS: Final = 5_000
 LOCK_PATIENCE: Final = 10.0
 LONGEST_ID: Final = 200
+_HELD_FROM_THE_BEGINNING: Final = frozenset({"priority", "removeOnComplete", "removeOnFail"})
 
 _log = logs.get("schedules")
 
@@ -59,7 +59,7 @@ class Schedules:
             NotPossible: BullMQ still holds jobs of an earlier schedule of that id in the times to come.
         """
         told = schedule.checked().repeat.for_bullmq()
-        opts = {**KEPT, **schedule.opts.for_bullmq(now_ms())}
+        opts = {**await self._defaults(schedule), **schedule.opts.for_bullmq(now_ms())}
         with unavailable():
             handle = await self._queues.handle(schedule.queue)
             async with self._alone(handle, schedule.queue, schedule.id):
@@ -70,6 +70,15 @@ class Schedules:
                     return False
                 await self._put(handle, schedule, told, opts, old)
         return True
+
+    async def _defaults(self, schedule: Schedule) -> dict[str, Any]:
+        """What its queue says of jobs that say nothing, as far as a job must hold it from the beginning.
+
+        Attempts and back-off are left to the worker, which goes by the definition in force when the job is run.
+        """
+        names = _HELD_FROM_THE_BEGINNING if not schedule.opts.lifo else _HELD_FROM_THE_BEGINNING - {"priority"}
+        defaults = await self._queues.defaults(schedule.queue)
+        return {name: value for name, value in defaults.items() if name in names}
 
     async def listed(self, queue: str, limit: int = MOST_LISTED) -> list[Planned]:
         """The queue's schedules, the one to run next first."""

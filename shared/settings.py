@@ -67,9 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 _FIELD = re.compile(r"`\$\.(\w+)`")
 
-# Read by the test suite, the tools around the project and the systems under examples/, not by the project.
+# Read by the test suite and the tools around the project, not by the project.
 _NOT_OURS = frozenset({"require_all"})
-_OF_EXAMPLES = "example_"
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -81,7 +80,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environ.items()
-        if name.startswith(PREFIX) and _is_ours(name.removeprefix(PREFIX).lower())
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in _NOT_OURS
     }
     known = set(Settings.__struct_fields__)
     for name in given:
@@ -97,10 +96,6 @@ def load(environ: Mapping[str, str]) -> Settings:
         raise BadSettings(f"a {PREFIX} variable has a value of the wrong kind: {text}") from error
     _check(settings)
     return settings
-
-
-def _is_ours(name: str) -> bool:
-    return name not in _NOT_OURS and not name.startswith(_OF_EXAMPLES)
 
 
 _POSITIVE = (

@@ -21,11 +21,21 @@ _log = logs.get("schedules")
 
 
 class Calendar:
-    """The schedules of one worker process; ``every`` in seconds."""
+    """The schedules of one worker process; ``every`` in seconds.
+
+    Those declared are made after ``telling``, which tells how the queues are worked: their jobs go by it.
+    """
 
     def __init__(
-        self, schedules: Schedules, declared: Sequence[Schedule], queues: Sequence[str], *, every: float = MEND_EVERY
+        self,
+        schedules: Schedules,
+        declared: Sequence[Schedule],
+        queues: Sequence[str],
+        *,
+        telling: asyncio.Task[None],
+        every: float = MEND_EVERY,
     ) -> None:
+        self._telling = telling
         self._schedules = schedules
         self._declared = list(declared)
         self._queues = queues
@@ -36,6 +46,7 @@ class Calendar:
         await supervise("schedules", self._step, asyncio.Event())
 
     async def _step(self) -> None:
+        await asyncio.wait({self._telling})
         while self._declared:
             await self._make(self._declared[0])
             self._declared.pop(0)

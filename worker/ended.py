@@ -92,16 +92,22 @@ class Ends:
                 if job_id in left and event in _ENDED | _QUEUED | _WENT_ON:
                     left.discard(job_id)
                     # A drain leaves no trace; but whoever takes a job says so in the same step.
-                    was_removed = event in _QUEUED or (event == "removed" and fields.get("prev") in _WAITING)
-                    if event in _ENDED or was_removed:
-                        found[job_id] = _told(entry_id, fields)
+                    if event in _QUEUED or is_end(fields):
+                        found[job_id] = end_in(entry_id, fields)
             if len(page) < STREAM_PAGE:
                 break
             last = f"({page[-1][0]}"
         return found
 
 
-def _told(entry_id: str, fields: dict[str, str]) -> End:
+def is_end(fields: dict[str, str]) -> bool:
+    """Whether an entry of BullMQ's stream says that a job ended, or was removed while it waited."""
+    event = fields.get("event")
+    return event in _ENDED or (event == "removed" and fields.get("prev") in _WAITING)
+
+
+def end_in(entry_id: str, fields: dict[str, str]) -> End:
+    """The end that such an entry tells, or that stands for it where a drain left none."""
     at = int(entry_id.partition("-")[0])
     if fields["event"] not in _ENDED:
         return End(False, f"{CANCELLED}removed from its queue", at, removed=True)

@@ -9,30 +9,30 @@ Every worker looks after its own queues, without a lock: one repair told by two 
 event, and a lock would only add its holder's death to what must be waited out. A look costs Redis three short
 commands for a job that is not over.
 
-Left alone are jobs reported by a program of its own (``Reporter``), which BullMQ never had, and a job that another
-kind of worker runs: nobody told that it began, and it shows as waiting until it ends.
+Left alone are jobs reported by a program of its own (``Reporter``), which BullMQ never had. What workers of another
+kind ran is told by ``strangers``, and mostly before it is seen here.
 """
 
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from jobcast.shared import logs
-from jobcast.shared.errors import Refused, Unavailable
-from jobcast.shared.journal.contract import Journal, Key, Reading
+from jobcast.shared.errors import Unavailable
+from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.position import Position
 from jobcast.shared.snapshot import build
 from jobcast.shared.states import LIVE
+from jobcast.worker.amends import Amends, Repairs
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.ended import End, Ends, Standing
 from jobcast.worker.errors import CANCELLED
 from jobcast.worker.family import Family
-from jobcast.worker.kept import kept_for
 from jobcast.worker.outside import PROGRAM
-from jobcast.worker.repair import LOST, is_newer, owed, unfinished_retry
+from jobcast.worker.repair import LOST, unfinished_retry
 from jobcast.worker.supervise import PATIENCE
 
 LOOK_EVERY: Final = 7.0
@@ -42,19 +42,7 @@ GRACE: Final = 5.0
 GONE_AFTER: Final = PATIENCE + 15.0
 """The same for a job that is gone, whose end only its worker may know: it tries for ``PATIENCE``."""
 PAGE: Final = 200
-MOST_OWED: Final = 4
-"""Events of one repair, at most: its birth, its start and its end."""
-
 _log = logs.get("reconciler")
-
-
-@dataclass(slots=True)
-class Repairs:
-    """What was done since the process began: ends ``told``, retries ``sent`` on, ends the journal ``refused``."""
-
-    told: int = 0
-    sent: int = 0
-    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +157,11 @@ class Reconciler:
         end = told or await self._end(suspect)
         if end is None:
             return False
-        if end.removed and (asked := suspect.reading.fields.get("cancel")) is not None:
-            end = replace(end, text=CANCELLED + asked.decode())
         if unfinished_retry(suspect.reading, end):
             await self._send_on(suspect, end)
         else:
-            await self._bury(end)
             await self._tell(suspect, end)
         return True
-
-    async def _bury(self, end: End) -> None:
-        job = end.job
-        if self._burial is None or job is None or end.completed or end.text.startswith(CANCELLED):
-            return
-        await self._burial.bury(job, end.text, at=end.at, attempts=job.attempts_made)
 
     async def _end(self, suspect: _Suspect) -> End | None:
         if suspect.standing != "gone":
@@ -193,26 +172,15 @@ class Reconciler:
         return End(False, LOST if asked is None else CANCELLED + asked.decode(), round(time.time() * 1000))
 
     async def _tell(self, suspect: _Suspect, end: End) -> None:
-        job_id, events = suspect.job_id, owed(suspect.job_id, self._queue, suspect.reading, end)
-        born = end.job.queued_at if end.job is not None and is_newer(suspect.reading, end) else 0
-        ttl = None if end.job is None else kept_for(end.job.keep(completed=end.completed))
-        try:
-            for number, event in enumerate(events):
-                # The same from every worker that saw the same end, and for the same event, whether or not those before
-                # it are owed still: a repair may be cut off between two.
-                key = Key("reconciler", (end.at + 1) * MOST_OWED - len(events) + number)
-                appended = await self._journal.append(event, key=key, born=born, ttl=ttl)
-        except Refused as refused:
-            self._repairs.refused += 1
-            _log.warning("a job's end could not be made good", job_id=job_id, queue=self._queue, reason=str(refused))
-            return
-        if appended.parent is not None and self.family is not None:
-            await self.family.child_ended(appended.parent, completed=end.completed)
-        if appended.fresh:
-            self._repairs.told += 1
-            state = events[-1].leads_to
+        amends = Amends(self._journal, self._repairs, self._burial, self.family)
+        if await amends.make(suspect.job_id, self._queue, suspect.reading, end):
+            state = "completed" if end.completed else "cancelled" if end.text.startswith(CANCELLED) else "failed"
             _log.warning(
-                "a job's end was made good", job_id=job_id, queue=self._queue, state=state, was=suspect.standing
+                "a job's end was made good",
+                job_id=suspect.job_id,
+                queue=self._queue,
+                state=state,
+                was=suspect.standing,
             )
 
     async def _send_on(self, suspect: _Suspect, end: End) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from jobcast.shared.errors import BadRequest, PayloadTooLarge
-from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobStarted
+from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
 from jobcast.shared.journal.contract import Reading
 from jobcast.shared.snapshot import build
 from jobcast.shared.states import QUEUED
@@ -35,20 +35,21 @@ def is_newer(reading: Reading, end: End) -> bool:
     return end.job is not None and 0 < born < end.job.queued_at
 
 
-def owed(job_id: str, queue: str, reading: Reading, end: End) -> list[Event]:
+def owed(job_id: str, queue: str, reading: Reading, end: End, name: str = SOMEBODY) -> list[Event]:
     """The events that bring the record to this end, in order: at least the end itself.
 
     An attempt that the journal never saw begin is begun first, for only what runs can complete. One that was told to
-    be over is not opened again: the end is that of the next.
+    be over is not opened again: the end is that of the next. A job that the journal never heard of is announced first,
+    by ``name`` where BullMQ has no record of it either.
     """
     events: list[Event] = []
-    shown, fields = build(job_id, reading), reading.fields
-    attempt, over, waits = shown.attempt, int(fields.get("over", b"0")), fields["state"].decode() in QUEUED
-    if end.job is not None and is_newer(reading, end):
-        events.append(announce.queued(end.job, None))
+    shown, fields, job = build(job_id, reading), reading.fields, end.job
+    attempt, over = shown.attempt, int(fields.get("over", b"0"))
+    waits = fields.get("state", b"").decode() in QUEUED
+    if not fields or is_newer(reading, end):
+        events.append(_announced(job_id, queue, end, name))
         attempt, over, waits = 1, 0, True
-    number = max(attempt, end.job.attempt if end.job is not None else 0, over + 1)
-    job = end.job
+    number = max(attempt, job.attempt if job is not None else 0, over + 1)
     queued_at = job.queued_at if job is not None else shown.queued_at or end.at
     began = (job.began_at if job is not None else shown.started_at) or end.at
     common: dict[str, Any] = {"job_id": job_id, "queue": queue, "attempt": number}
@@ -60,6 +61,12 @@ def owed(job_id: str, queue: str, reading: Reading, end: End) -> list[Event]:
     spans: dict[str, Any] = {"processing_time": max(0, end.at - began), "total_time": max(0, end.at - queued_at)}
     events.append(_completed(common, spans, end.text) if end.completed else _failed(common, spans, end))
     return events
+
+
+def _announced(job_id: str, queue: str, end: End, name: str) -> JobQueued:
+    if end.job is not None:
+        return announce.queued(end.job, None)
+    return JobQueued(job_id=job_id, queue=queue, attempt=1, timestamp=end.at, name=name, max_attempts=1)
 
 
 def _failed(common: dict[str, Any], spans: dict[str, Any], end: End) -> JobFailed | JobCancelled:

@@ -27,6 +27,7 @@ from jobcast.shared.vigil import Timing as Watching
 from jobcast.shared.vigil import Vigil
 from jobcast.shared.watchman import Watchman
 from jobcast.worker import calendar, reconciler
+from jobcast.worker.amends import Amends, Repairs
 from jobcast.worker.breaker import Guard
 from jobcast.worker.calendar import Calendar
 from jobcast.worker.consumer import Consumer, Timing
@@ -38,9 +39,11 @@ from jobcast.worker.heartbeat import Heart
 from jobcast.worker.locks import Locks
 from jobcast.worker.producer import Producer
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.reconciler import Reconciler, Repairs
+from jobcast.worker.reconciler import Reconciler
 from jobcast.worker.registry import Registry
 from jobcast.worker.runner import Runner
+from jobcast.worker.strangers import Strangers
+from jobcast.worker.streams import Streams
 
 CANCEL_CHECK: Final = 1.0
 """Seconds between two looks, for all jobs at once, for requests to cancel."""
@@ -60,6 +63,7 @@ class _Alive(NamedTuple):
     timetable: Calendar
     locks: Locks
     family: Family
+    strangers: Strangers
 
 
 class Service:
@@ -105,15 +109,16 @@ class Service:
             settings.redis_url, name="jobcast-worker", connections=2 * len(queues) + 16, joined=True
         )
         commands = connect(settings.redis_url, name="jobcast-journal", connections=16, joined=True)
-        life = Life(settings.history, round(settings.life * 1000))
-        keys = Keys(settings.key_prefix)
-        journal = RedisJournal(commands, keys, life)
+        keys, prefix = Keys(settings.key_prefix), settings.bullmq_prefix
+        journal = RedisJournal(commands, keys, Life(settings.history, round(settings.life * 1000)))
         vigil = Vigil(Heartbeats(commands, keys), journal, self._watching)
         worker = _unique_name()
-        job_queues = JobQueues(client, journal, prefix=settings.bullmq_prefix, keys=keys)
+        job_queues = JobQueues(client, journal, prefix=prefix, keys=keys)
         burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
         locks = Locks(commands)
-        family = Family(Parents(client, journal, prefix=settings.bullmq_prefix))
+        family = Family(Parents(client, journal, prefix=prefix, keys=keys))
+        streams, amends = Streams(client, commands, keys, prefix), Amends(journal, self._repairs, burial, family)
+        others = Strangers(streams, journal, job_queues, definitions, amends)
         runner = Runner(
             journal,
             self._registry,
@@ -129,23 +134,23 @@ class Service:
                 client,
                 each,
                 runner.run,
-                prefix=settings.bullmq_prefix,
+                prefix=prefix,
                 timing=self._timing,
                 guard=Guard(commands, keys, each.name, each.breaker, self._timing.lock) if each.breaker else None,
                 schedules=schedules,
             )
             for each in definitions
         ]
-        timetable = Calendar(schedules, self._registry.schedules(), queues, every=self._mending)
         for consumer in consumers:
             consumer.calm_at = vigil.calm_at
         self._say_start(definitions)
         said = words(definitions, self._registry, settings.job_timeout)
         telling = asyncio.create_task(tell(Definitions(commands, keys), said, worker), name="tell definitions")
+        timetable = Calendar(schedules, self._registry.schedules(), queues, telling=telling, every=self._mending)
         try:
             watchman = Watchman(settings, job_queues, commands, journal)
             with Heart(settings.redis_url, keys, worker, consumers, every=self._timing.renew) as heart:
-                alive = _Alive(heart, vigil, watchman, burial, timetable, locks, family)
+                alive = _Alive(heart, vigil, watchman, burial, timetable, locks, family, others)
                 await self._work(consumers, journal, runner, on_ready, alive)
         finally:
             telling.cancel()
@@ -188,6 +193,7 @@ class Service:
             looks = [group.create_task(self._reconcile(each, journal, alive, over)) for each in consumers]
             group.create_task(alive.watchman.run(over))
             looks.append(group.create_task(alive.timetable.keep()))
+            looks.append(group.create_task(alive.strangers.keep(over)))
             ready = group.create_task(_say_ready(consumers, on_ready))
             await self._stop.wait()
             for task in (ready, *looks):

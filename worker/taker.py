@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from bullmq import Job, Worker
@@ -155,3 +155,8 @@ class Taker:
 
 def _attempts(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdecimal() else 1
+
+
+def reader(handle: Any, definition: QueueDefinition) -> Callable[[dict[str, str], str], TakenJob]:
+    """Makes a job of BullMQ's record of it and its id, where it is another's: it can be looked at, and not moved."""
+    return lambda data, job_id: TakenJob(Job.fromJSON(handle, data, job_id), handle.backend, definition, token="")

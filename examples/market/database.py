@@ -6,7 +6,7 @@ Stakes are whole cents and times Unix milliseconds.
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -89,7 +89,9 @@ class Database:
     def create(self) -> None:
         """Make the tables that are not there yet; ``sqlite3.OperationalError`` where there is no place for the file."""
         with self._connected() as db:
-            db.execute("PRAGMA journal_mode = WAL")
+            # Refused at once while another process that starts does the same; the mode is the file's: once is enough.
+            with suppress(sqlite3.OperationalError):
+                db.execute("PRAGMA journal_mode = WAL")
             db.executescript(SCHEMA)
 
     @contextmanager

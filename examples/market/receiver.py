@@ -18,7 +18,7 @@ from typing import Final, Self
 from examples.market.webhooks import is_genuine
 
 PORT: Final = 8765
-SECRET: Final = os.environ.get("JOBCAST_EXAMPLE_SECRET", "shared-by-both-sides")
+SECRET: Final = os.environ.get("EXAMPLE_SECRET", "shared-by-both-sides")
 LONGEST_BODY: Final = 64 * 1024
 SLOW: Final = 10.0
 """Seconds."""

@@ -74,7 +74,7 @@ def main(seed: int) -> None:
     """Fill the database of the environment and add the jobs."""
     database = Services.from_environment().database
     database.create()
-    asked = fill(database, os.environ.get("JOBCAST_EXAMPLE_RECEIVER", f"http://127.0.0.1:{PORT}"), seed)
+    asked = fill(database, os.environ.get("EXAMPLE_RECEIVER", f"http://127.0.0.1:{PORT}"), seed)
     with SyncProducer.connect() as jobs:
         for payload in asked:
             submitted = jobs.submit(*job_for(payload))

@@ -37,11 +37,11 @@ class Services:
     @classmethod
     def from_environment(cls) -> Self:
         return cls(
-            database=Database(Path(os.environ.get("JOBCAST_EXAMPLE_DATABASE", "examples.sqlite3"))),
+            database=Database(Path(os.environ.get("EXAMPLE_DATABASE", "examples.sqlite3"))),
             http=httpx.Client(timeout=10.0, trust_env=False),
             verify=verify_backup,
             now=lambda: time.time_ns() // 1_000_000,
-            first_wait=float(os.environ.get("JOBCAST_EXAMPLE_FIRST_WAIT", "1")),
+            first_wait=float(os.environ.get("EXAMPLE_FIRST_WAIT", "1")),
         )
 
 

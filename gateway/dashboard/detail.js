@@ -1,7 +1,7 @@
 // What a row opens to: facts, result or error, log lines.
 
 import { el, setAttribute, setHidden, setText } from './dom.js';
-import { block, clean, count, duration, moment, oneLine, refusal, textOf } from './format.js';
+import { block, children, clean, count, duration, moment, oneLine, refusal, textOf } from './format.js';
 import { Kept } from './kept.js';
 
 export class Detail {
@@ -37,6 +37,11 @@ export class Detail {
   }
 }
 
+// The last of them may have ended after the last that was told of them: its own worker was at once at work.
+function childrenOf(job) {
+  return job.state === 'waiting-children' ? job.children : job.kept.found?.children ?? job.children;
+}
+
 function factsOf(job, now) {
   return [
     ['Id', job.jobId],
@@ -49,7 +54,7 @@ function factsOf(job, now) {
     ['Worked', duration(job.processingTime)],
     ['Altogether', duration(job.totalTime)],
     ['Parent', oneLine(job.parentId, 128)],
-    ['Children', oneLine(job.children, 400)],
+    ['Children', children(childrenOf(job))],
     ['Position', job.epoch === null ? '' : `${oneLine(job.epoch, 40)} · ${count(job.seq)}`],
   ];
 }

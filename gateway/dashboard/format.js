@@ -48,6 +48,14 @@ export function count(number) {
   return numbers.format(number);
 }
 
+/** In which states a job's children are, those it has in each: `2 of 7 completed, 1 failed, 3 running, 1 waiting`. */
+export function children(counts) {
+  if (!Number.isFinite(counts?.total)) return '';
+  const others = [['failed', 'failed'], ['cancelled', 'cancelled'], ['active', 'running'], ['waiting', 'waiting']]
+    .filter(([state]) => counts[state] > 0).map(([state, word]) => `, ${count(counts[state])} ${word}`);
+  return `${count(counts.completed ?? 0)} of ${count(counts.total)} completed${others.join('')}`;
+}
+
 /** Rounded down: 99.97 is not finished, so it may not read 100 %. */
 export function percent(value) {
   if (typeof value !== 'number' || !Number.isFinite(value)) return '';

@@ -80,7 +80,8 @@ const changes = {
     job.parentId = event.parentId ?? job.parentId;
     job.queuedAt = event.timestamp;
     job.retryAt = event.delay > 0 ? event.timestamp + event.delay : null;
-    enter(job, event.delay > 0 ? 'delayed' : 'waiting');
+    const waits = event.delay > 0 ? 'delayed' : 'waiting';
+    enter(job, event.children ? 'waiting-children' : waits);
   },
   'job-queue-to-start': (job, event) => {
     job.startedAt = event.timestamp;
@@ -91,6 +92,12 @@ const changes = {
   },
   'job-progress': (job, event) => {
     takeProgress(job, event);
+    // Rolled up from its children: it waits for them still.
+    if (event.children) {
+      job.children = event.children;
+      if (!job.running) enter(job, 'waiting-children');
+      return;
+    }
     job.startedAt ??= event.timestamp;
     // A job asked to stop may still report on its way out; that does not take the request back.
     if (job.state !== 'cancelling') enter(job, 'active');

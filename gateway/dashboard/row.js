@@ -2,7 +2,7 @@
 
 import { Detail } from './detail.js';
 import { el, setAttribute, setHidden, setText } from './dom.js';
-import { activity, attempts, elapsed, oneLine, percent, refusal } from './format.js';
+import { activity, attempts, children, elapsed, oneLine, percent, refusal } from './format.js';
 import { TERMINAL } from './record.js';
 
 const STATES = {
@@ -112,6 +112,7 @@ function sayingOf(job) {
   if (job.state === 'stalled') return { text: oneLine(job.reason) || 'No sign of life from the worker.', kind: 'warn' };
   if (job.state === 'cancelled') return { text: oneLine(job.reason), kind: null };
   if (job.state === 'completed') return { text: oneLine(job.result), kind: 'result' };
+  if (job.state === 'waiting-children' && job.children) return { text: children(job.children), kind: null };
   if (!job.running && job.error) return { text: oneLine(job.error), kind: 'error' };
   const doing = activity(job);
   if (doing !== '' || !job.running) return { text: doing, kind: null };

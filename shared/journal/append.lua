@@ -72,8 +72,9 @@ local COUNTED = {active = 'active', stalled = 'active', completed = 'completed',
 local OVER = {completed = true, failed = true, cancelled = true}
 
 -- Change a parent's numbers by what this child differs from how it was counted last: see shared/rollup.py. Answers how
--- it is counted now, or nothing where nothing changed. A parent that is unknown or over, or whose record somebody
--- garbled, must not keep its child from being recorded.
+-- it is counted now, or nothing where nothing changed. Of a parent that is over the numbers go on, for a child's end
+-- may be told late, and nothing is told. One that is unknown, or whose record somebody garbled, must not keep its child
+-- from being recorded.
 local function count_for_parent(kin, state, done_now)
   local done, as, weight, parent = string.match(kin, '^(%d+):([%a-]+):(%d+):(.+)$')
   if not done then return end
@@ -81,7 +82,7 @@ local function count_for_parent(kin, state, done_now)
   done_now = done_now or tonumber(done)
   if as == as_now and done_now == tonumber(done) then return end
   local its = redis.pcall('HMGET', parent_key, 'share', 'state')
-  if its.err or not its[1] or OVER[its[2]] then return end
+  if its.err or not its[1] then return end
   local function add(field, number)
     redis.pcall('HINCRBY', parent_key, 'children:' .. field, string.format('%.0f', number))
   end
@@ -95,7 +96,7 @@ local function count_for_parent(kin, state, done_now)
   end
   if done_now ~= tonumber(done) then add('sum', tonumber(weight) * (done_now - tonumber(done))) end
   add('changes', 1)
-  return string.format('%d:%s:%s:%s', done_now, as_now, weight, parent), parent
+  return string.format('%d:%s:%s:%s', done_now, as_now, weight, parent), not OVER[its[2]] and parent or nil
 end
 
 local function append(at)

@@ -34,19 +34,21 @@ class Kin:
             found["share"], found["children:total"], found["children:weight"] = self.brood.split(":")
         return {name: str(value).encode() for name, value in found.items()}
 
-    def take(self, event: Event, last_attempt: int, live: Callable[[str], "Kin | None"]) -> str | None:
-        """Take the event in, before its record does; the parent whose numbers it changed."""
+    def take(
+        self, event: Event, last_attempt: int, kin_of_job: Callable[[str], "tuple[Kin, bool] | None"]
+    ) -> str | None:
+        """Take the event in, before its record does; the parent whose numbers it changed, unless that is over."""
         if isinstance(event, JobQueued):
             self.brood = self.brood or brood_of(event)
             if not self.parent and (kin := kin_of(event)):
                 weight, _, self.parent = kin.partition(":")
                 self.weight = int(weight)
-        parent = live(self.parent) if self.parent else None
+        parent, is_over = (kin_of_job(self.parent) if self.parent else None) or (None, False)
         done, state = self._done(event, last_attempt), counted_as(event.leads_to)
         if parent is None or not parent.brood or (done, state) == (self.done, self.counted):
             return None
         self._count(parent, done, state)
-        return self.parent
+        return None if is_over else self.parent
 
     def _done(self, event: Event, last_attempt: int) -> int:
         if event.terminal:

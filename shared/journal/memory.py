@@ -82,13 +82,14 @@ class MemoryJournal:
             record = self._begin(event, born)
         elif (known := self._check(record, event, key)) is not None:
             return known
-        parent = record.kin.take(event, record.attempt, self._live_kin)
+        parent = record.kin.take(event, record.attempt, self._kin_of)
         self._take(record, event, key, body)
         return Appended(Position(record.epoch, record.seq), True, record.cancel, parent, record.kin.share)
 
-    def _live_kin(self, job_id: str) -> Kin | None:
+    def _kin_of(self, job_id: str) -> tuple[Kin, bool] | None:
+        """A parent's, and whether it is over."""
         record = self._records.get(job_id)
-        return None if record is None or record.state in TERMINAL else record.kin
+        return None if record is None else (record.kin, record.state in TERMINAL)
 
     async def append_all(
         self, events: Sequence[Event], keys: Sequence[Key | None], *, born: int = 0, ttl: int | None = None

@@ -61,6 +61,16 @@ async def test_system_2_a_job_is_shown_whole_and_retried(desk: Desk) -> None:
     assert await desk.site.state(job_id) == "waiting"
 
 
+async def test_a_parent_is_shown_with_its_children(desk: Desk) -> None:
+    children = [{"queue": "films", "name": "encode", "opts": {"jobId": f"c-{number}"}} for number in range(3)]
+    flow = {"queue": "films", "name": "join", "opts": {"jobId": "parent"}, "children": children}
+    await desk.type("submit-flow", json.dumps(flow))
+    await desk.site.complete("c-0")
+    assert "children  1 of 3 completed, 2 waiting" in await desk.type("job", "show", "parent")
+    told = json.loads(await desk.type("job", "show", "parent", "--json"))["children"]
+    assert (told["total"], told["completed"], told["waiting"]) == (3, 1, 2)
+
+
 async def test_a_delayed_job_is_promoted_and_removed(desk: Desk) -> None:
     from jobcast.shared.options import read_options
 

@@ -143,6 +143,19 @@ async def test_a_child_whose_parent_is_unknown_or_over_is_recorded_all_the_same(
     assert (await journal.append(completed(child))).parent is None
 
 
+async def test_the_numbers_of_a_parent_that_is_over_go_on_and_nobody_is_told(journal: Journal) -> None:
+    parent, children = await family(journal, 1, 1)
+    await journal.append(queued(parent))
+    await journal.append(started(parent))
+    await journal.append(completed(parent))
+    for child in children:
+        assert (await journal.append(started(child))).parent is None
+        assert (await journal.append(completed(child))).parent is None
+    assert await journal.claim_roll_up(parent, 0) is None
+    found = await rolled_up(journal, parent)
+    assert (found.counts["completed"], found.pending) == (2, 0)
+
+
 async def test_children_whose_weights_nobody_declared_weigh_what_is_known_of_them(journal: Journal) -> None:
     """As with a flow of Node's, which a worker announces by how many children there are."""
     parent = new_id()

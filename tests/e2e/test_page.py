@@ -1,5 +1,6 @@
 """The page in a real browser, against a real gateway and worker."""
 
+import httpx
 from playwright.async_api import Browser, Page, expect
 
 from jobcast.shared.events import JobLog, JobQueued, JobStarted
@@ -46,6 +47,29 @@ async def test_a_running_job_is_cancelled_and_tried_again_by_its_buttons(stack: 
     await expect(row).to_have_attribute("data-state", "active", timeout=10_000)
     await row.get_by_role("button", name="Cancel").click()
     await expect(row).to_have_attribute("data-state", "cancelled", timeout=10_000)
+    assert complaints == []
+
+
+async def test_a_flow_is_shown_as_it_goes_by_what_its_children_do(stack: Stack, browser: Browser) -> None:
+    page, complaints = await opened(browser, stack.url)
+    steps = {"steps": 20, "duration": 4}
+    below = [{"queue": "demo", "name": "simulate", "data": {**steps, **broken}} for broken in ({}, {}, {"failAt": 15})]
+    below[2]["opts"] = {"ignoreDependencyOnFailure": True}
+    flow = {"queue": "demo", "name": "simulate", "data": {"steps": 1, "duration": 3}, "children": below}
+    async with httpx.AsyncClient(base_url=stack.url, trust_env=False) as client:
+        parent = (await client.post("/api/v1/flows", json=flow)).raise_for_status().json()["jobId"]
+    await page.goto(f"{stack.url}/#job={parent}")
+    job = page.locator(f"[data-job='{parent}']")
+    bar = job.get_by_role("progressbar").first
+    await expect(job).to_contain_text("0 of 3 completed, 3 running", timeout=10_000)
+    await expect(job).to_have_attribute("data-state", "waiting-children")
+    at = float(await bar.get_attribute("aria-valuenow") or 0)
+    assert 0 <= at < 90
+    await expect(job).to_contain_text("2 of 3 completed, 1 failed", timeout=15_000)
+    await expect(job).to_have_attribute("data-state", "active", timeout=15_000)
+    assert float(await bar.get_attribute("aria-valuenow") or 0) >= max(at, 60)
+    await expect(job).to_have_attribute("data-state", "completed", timeout=15_000)
+    await expect(job).to_contain_text("2 of 3 completed, 1 failed")
     assert complaints == []
 
 

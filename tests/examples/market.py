@@ -46,8 +46,8 @@ class System:
             "JOBCAST_REDIS_URL": redis.url,
             "JOBCAST_PORT": str(port),
             "JOBCAST_LOG_STACKS": "false",
-            "JOBCAST_EXAMPLE_DATABASE": str(path),
-            "JOBCAST_EXAMPLE_FIRST_WAIT": str(FIRST_WAIT),
+            "EXAMPLE_DATABASE": str(path),
+            "EXAMPLE_FIRST_WAIT": str(FIRST_WAIT),
         }
 
     def worker(self, module: str = JOBS) -> JobcastProcess:

@@ -113,7 +113,7 @@ async def test_system_3_it_begins_once_the_database_is_there_and_a_signal_drains
     redis_url: str, tmp_path: Path, children: ExitStack, number: signal.Signals
 ) -> None:
     database = Database(tmp_path / "later" / "examples.sqlite3")
-    env = {"JOBCAST_REDIS_URL": redis_url, "JOBCAST_EXAMPLE_DATABASE": str(database.path)}
+    env = {"JOBCAST_REDIS_URL": redis_url, "EXAMPLE_DATABASE": str(database.path)}
     receiver = children.enter_context(Receiver(SECRET))
     program = start(children, "examples.market", env)
     await program.says("waiting for the database")
@@ -138,7 +138,7 @@ async def test_system_3_it_begins_once_the_database_is_there_and_a_signal_drains
 
 
 async def test_system_3_a_setting_that_is_wrong_is_one_sentence(tmp_path: Path, children: ExitStack) -> None:
-    env = {"JOBCAST_DRAIN": "-1", "JOBCAST_EXAMPLE_DATABASE": str(tmp_path / "examples.sqlite3")}
+    env = {"JOBCAST_DRAIN": "-1", "EXAMPLE_DATABASE": str(tmp_path / "examples.sqlite3")}
     program = start(children, "examples.market", env)
     assert await program.exited(20) == 1
     assert program.stderr == "market: expected JOBCAST_DRAIN from 0, got -1.0\n"
@@ -151,9 +151,9 @@ async def test_system_3_the_commands_of_its_readme_run_it_whole(
     receiver = children.enter_context(Receiver())
     env = {
         "JOBCAST_URL": url,
-        "JOBCAST_EXAMPLE_DATABASE": str(tmp_path / "examples.sqlite3"),
-        "JOBCAST_EXAMPLE_RECEIVER": receiver.url,
-        "JOBCAST_EXAMPLE_FIRST_WAIT": "0.05",
+        "EXAMPLE_DATABASE": str(tmp_path / "examples.sqlite3"),
+        "EXAMPLE_RECEIVER": receiver.url,
+        "EXAMPLE_FIRST_WAIT": "0.05",
     }
     data, module = str(tmp_path / "data"), "examples.market.jobs"
     up = start_jobcast("up", "--module", module, "--no-shipped", "--port", str(port), "--data", data, env=env)

@@ -22,12 +22,6 @@ def test_variables_of_others_are_not_looked_at() -> None:
     assert load({"PATH": "/bin", "PORT": "1", "XJOBCAST_PORT": "2", "JOBCAST_REQUIRE_ALL": "1"}) == load({})
 
 
-def test_the_examples_have_variables_of_their_own() -> None:
-    assert load({"JOBCAST_EXAMPLE_DATABASE": "examples.sqlite3"}) == load({})
-    with pytest.raises(BadSettings, match="JOBCAST_EXAMPLES"):
-        load({"JOBCAST_EXAMPLES": "1"})
-
-
 def test_a_variable_is_read_as_its_kind() -> None:
     settings = load({"JOBCAST_PORT": "9000", "JOBCAST_LIFE": "12.5", "JOBCAST_HOST": "::", "JOBCAST_DRAIN": "0"})
     assert (settings.port, settings.life, settings.host, settings.drain) == (9000, 12.5, "::", 0)

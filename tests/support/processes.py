@@ -152,7 +152,7 @@ class JobcastProcess(ChildProcess):
 
 def clean_environment() -> dict[str, str]:
     """Return this environment without a developer's own settings, which would decide what a test shows."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JOBCAST_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JOBCAST_", "EXAMPLE_"))}
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 

@@ -14,9 +14,10 @@ from bullmq import Worker
 from jobcast import Context, Reporter
 from jobcast.shared.errors import Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobCompleted, JobFailed, JobQueued, JobStarted
+from jobcast.worker.amends import Repairs
 from jobcast.worker.consumer import Consumer
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.reconciler import Reconciler, Repairs, Timing
+from jobcast.worker.reconciler import Reconciler, Timing
 from jobcast.worker.repair import LOST
 from tests.support.waiting import wait_until
 from tests.worker.conftest import Bench

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from jobcast import Context
 from jobcast.shared.errors import BadRequest
 from jobcast.shared.events import JobFailed, JobQueued
-from jobcast.shared.options import JobOptions
+from jobcast.shared.options import JobOptions, Keep
 from jobcast.shared.planned import Planned
 from jobcast.shared.schedule import Repeat, Schedule
 from jobcast.shared.schedules import Schedules
@@ -208,6 +208,28 @@ async def test_declared_schedules_are_made_at_the_start_and_none_is_removed_when
             await _goes_on(runs)
             assert {each.id for each in await schedules.listed("work")} == {BEAT.id, HOURLY.id}
     assert len(await bench.client.zrange("bull:work:delayed", 0, -1)) <= 2
+
+
+async def test_its_jobs_have_the_priority_and_are_kept_as_their_queue_says_from_the_first_start_on(
+    bench: Bench, schedules: Schedules, runs: list[str]
+) -> None:
+    bench.registry.declare(QueueDefinition("work", priority="high", keep_completed=Keep(count=1)))
+    bench.registry.plan(Schedule(queue="work", id="beat", name="go", repeat=Repeat(every=200, limit=3)))
+    own = JobOptions(priority=2, remove_on_complete=5)
+    bench.registry.plan(replace(HOURLY, opts=own))
+    bench.registry.plan(replace(HOURLY, id="first-of-all", opts=JobOptions(lifo=True)))
+    async with bench.worker():
+        await wait_until(lambda: len(runs) == 3, 10, "three runs")
+        await wait_until(lambda: _kept(bench, runs), 10, "the end of the last")
+    assert await bench.client.zcard("bull:work:completed") == 1
+    assert int((await bench.bullmq(runs[-1]))["priority"]) == 4
+    planned = {each.id: each.opts for each in await schedules.listed("work")}
+    assert (planned[HOURLY.id]["priority"], planned[HOURLY.id]["removeOnComplete"]) == (2, 5)
+    assert "priority" not in planned["first-of-all"]
+
+
+async def _kept(bench: Bench, runs: list[str]) -> bool:
+    return await bench.client.zscore("bull:work:completed", runs[-1]) is not None
 
 
 # It goes on.

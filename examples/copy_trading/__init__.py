@@ -1,0 +1,1 @@
+"""Follows vaults whose followers copy the trades of a leader; see README.md."""
