@@ -8,7 +8,7 @@ import msgspec
 from jobcast.cli import options
 from jobcast.cli.asking import ask
 from jobcast.cli.tables import moment, print_block, print_fields, print_json, print_table
-from jobcast.cli.wording import value
+from jobcast.cli.wording import children, value
 
 with_id = click.argument("job_id", type=options.JOB_ID, metavar="ID")
 with_queue = click.option("--queue", type=options.QUEUE, help="Its queue, if no worker or gateway has seen it yet.")
@@ -47,7 +47,7 @@ def show(job_id: str, queue: str | None, *, as_json: bool, url: str | None) -> N
             ("priority", found["priority"] or None),
             ("delay", f"{found['delay']} ms" if found["delay"] else None),
             ("parent", found["parentId"]),
-            ("children", _children(found["children"])),
+            ("children", children(found["children"]) or None),
             ("worker", found["worker"]),
             *((name, moment(found[key])) for name, key in _TIMES),
             ("data", found["data"]),
@@ -59,14 +59,6 @@ def show(job_id: str, queue: str | None, *, as_json: bool, url: str | None) -> N
         print_block("stack", str(found["stacktrace"][-1]))
     if found["logs"]:
         print_block("log", "\n".join(str(line) for line in found["logs"]))
-
-
-def _children(counts: dict[str, int] | None) -> str | None:
-    """Such as ``2 of 7 completed, 1 failed, 4 waiting``."""
-    if not counts:
-        return None
-    others = [f"{counts[state]} {state}" for state in ("failed", "cancelled", "active", "waiting") if counts[state]]
-    return ", ".join([f"{counts['completed']} of {counts['total']} completed", *others])
 
 
 _TIMES = (("queued", "timestamp"), ("started", "processedOn"), ("ended", "finishedOn"))

@@ -16,6 +16,7 @@ from jobcast.cli import wording
 from jobcast.cli.follow import Payload, outcome_of_event
 from jobcast.cli.wire import JOB_SNAPSHOT, Message
 from jobcast.shared import states
+from jobcast.shared.circuit_words import QUEUE_CIRCUIT
 
 FRAME = 0.1
 """Seconds between two drawings at most: a job that reports a thousand times a second costs no more than ten."""
@@ -100,7 +101,7 @@ class Row:
         elif event == states.JOB_FAILED and outcome_of_event(event, payload) is None:
             self.state = "waiting"
         else:
-            self.state = _STATES.get(event, self.state)
+            self.state = "waiting-children" if payload.get("children") else _STATES.get(event, self.state)
         if event in {states.JOB_QUEUED, states.JOB_STARTED}:
             self.percent, self.activity, self.since = None, "", time.monotonic()
         if event in {states.JOB_PROGRESS, JOB_SNAPSHOT}:
@@ -136,6 +137,10 @@ class Bars:
         self._live.__exit__(kind, error, trace)
 
     def show(self, message: Message) -> None:
+        if message.event == QUEUE_CIRCUIT:
+            said = f"circuit {wording.says(message.event, message.payload)}"
+            self._say(wording.inert(message.payload.get("queueName", "?")), said, "yellow")
+            return
         job_id = wording.inert(message.payload.get("jobId", "?"))
         row = self._rows.setdefault(job_id, Row(job_id))
         row.take(message.event, message.payload)

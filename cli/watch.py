@@ -11,6 +11,7 @@ from jobcast.cli import exits, follow
 from jobcast.cli.follow import Followed, Verdict
 from jobcast.cli.ledger import Ledger, Taken
 from jobcast.cli.wire import JOB_SNAPSHOT, Call, Message
+from jobcast.shared.circuit_words import QUEUE_CIRCUIT
 from jobcast.shared.position import Position
 
 FINISHED_REMEMBERED: Final = 500
@@ -167,6 +168,8 @@ class QueueWatch:
         elif message.event == "queue-reset":
             self._ledger.jobs.clear()
             self._since = None
+        elif message.event == QUEUE_CIRCUIT:
+            return Taken(show=(message,))
         return Taken()
 
     def _move(self, place: Position | None) -> None:

@@ -14,8 +14,10 @@ import msgspec
 from jobcast.cli.follow import Payload
 from jobcast.cli.wire import JOB_SNAPSHOT
 from jobcast.shared import states
+from jobcast.shared.circuit_words import QUEUE_CIRCUIT
 
 LONGEST_VALUE: Final = 2000
+_OTHERS: Final = ("failed", "cancelled", "active", "waiting")
 _SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?")
 _BLANK = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 # Also what turns the direction of writing: it can make a line read as another one.
@@ -66,12 +68,24 @@ def percent(payload: Payload) -> float | None:
 
 
 def activity(payload: Payload) -> str:
-    """What the job says it is doing: its stage and details."""
-    stage, details = payload.get("stage"), payload.get("details")
+    """What the job says it is doing: its stage and details, or what its children do; and how long it will take."""
+    stage, details, eta = payload.get("stage"), payload.get("details"), payload.get("eta")
     parts = [inert(stage)] if stage else []
     if details is not None:
         parts.append(value(details))
-    return " ".join(parts)
+    if counted := children(payload.get("children")):
+        parts.append(f"({counted})")
+    said = " ".join(parts)
+    left = f"{span(eta)} left" if isinstance(eta, int | float) and eta > 0 else ""
+    return ", ".join(filter(None, (said, left)))
+
+
+def children(counts: Any) -> str:
+    """Such as ``2 of 7 completed, 1 failed, 4 waiting``; nothing where nobody counts them."""
+    if not isinstance(counts, dict) or not isinstance(counts.get("completed"), int):
+        return ""
+    others = [f"{inert(counts[state])} {state}" for state in _OTHERS if counts.get(state)]
+    return ", ".join([f"{inert(counts['completed'])} of {inert(counts.get('total'))} completed", *others])
 
 
 def says(event: str, payload: Payload) -> str:
@@ -86,7 +100,8 @@ def line(event: str, payload: Payload) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(at / 1000)) if isinstance(at, int | float) else "--:--:--"
     epoch, seq = payload.get("epoch"), payload.get("seq")
     place = f"{inert(epoch)}-{inert(seq)}" if epoch else "-"
-    return f"{clock} {inert(payload.get('jobId', '?'))} {place} {inert(event)} {says(event, payload)}".rstrip()
+    about = payload.get("jobId") or payload.get("queueName") or "?"
+    return f"{clock} {inert(about)} {place} {inert(event)} {says(event, payload)}".rstrip()
 
 
 def _queued(payload: Payload) -> str:
@@ -130,6 +145,13 @@ def _cancelled(payload: Payload) -> str:
     return inert(payload.get("reason") or "")
 
 
+def _circuit(payload: Payload) -> str:
+    until = payload.get("until")
+    clock = f" until {time.strftime('%H:%M:%S', time.localtime(until / 1000))}" if isinstance(until, int) else ""
+    reason = payload.get("reason")
+    return f"{inert(payload.get('state'))}{clock}" + (f": {inert(reason)}" if reason else "")
+
+
 def _snapshot(payload: Payload) -> str:
     done = percent(payload)
     parts = [inert(payload.get("state", "unknown"))]
@@ -148,4 +170,5 @@ _SAYS: Final[dict[str, Callable[[Payload], str]]] = {
     states.JOB_FAILED: _failed,
     states.JOB_CANCELLED: _cancelled,
     JOB_SNAPSHOT: _snapshot,
+    QUEUE_CIRCUIT: _circuit,
 }

@@ -50,6 +50,22 @@ def test_a_bar_tells_job_state_percent_and_activity() -> None:
     assert "reading" in said
 
 
+def test_a_parent_waits_for_its_children_however_far_they_are() -> None:
+    counts = {"total": 7, "waiting": 1, "active": 0, "completed": 5, "failed": 1, "cancelled": 0}
+    said = plain(shown(220, message("job-queued", name="join", children={"total": 7, "share": 0.9, "weight": 7})))
+    assert "waiting-children" in said
+    said = plain(shown(220, message("job-progress", percent=84.7, children=counts)))
+    assert "waiting-children" in said
+    assert "(5 of 7 completed, 1 failed, 1 waiting)" in said
+    assert "active" not in said
+
+
+def test_the_circuit_of_a_queue_is_no_job() -> None:
+    said = plain(shown(100, Message.of("queue-circuit", {"queueName": "mail", "state": "open", "reason": "down"})))
+    assert "mail circuit open: down" in said
+    assert "unknown" not in said
+
+
 def test_log_lines_and_the_end_stay_on_the_screen() -> None:
     said = plain(shown(100, message("job-log", line="halfway"), message("job-completed", result=7, processingTime=5)))
     assert "42 halfway" in said

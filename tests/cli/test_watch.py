@@ -140,6 +140,12 @@ def test_a_queue_that_begins_anew_forgets_what_was_known() -> None:
     assert kinds(watch.take(Message.of("job-snapshot", snapshot("a", 4)))) == ["job-snapshot"]
 
 
+def test_a_change_of_the_queue_s_circuit_is_shown() -> None:
+    watch = queue_at(5)
+    assert kinds(watch.take(Message.of("queue-circuit", {"queueName": "q", "state": "open"}))) == ["queue-circuit"]
+    assert kinds(watch.take(Message.of("queue-circuit", {"queueName": "other", "state": "open"}))) == []
+
+
 def test_a_job_whose_record_is_gone_is_shown_as_unknown() -> None:
     watch = queue_at(5, a=4)
     gone = {"jobId": "a", "queue": None, "epoch": None, "seq": 0, "state": "unknown", "recovered": False}

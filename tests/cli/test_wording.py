@@ -51,6 +51,16 @@ def test_json_keeps_its_value_and_loses_its_power(payload: dict[str, str]) -> No
         ("job-queue-to-start", {"worker": "w\x1b[1m", "queueToStartTime": 12}, "by w after 12 ms"),
         ("job-progress", {"progress": 41.666, "percent": 41.666, "stage": "render"}, "41.67% render"),
         ("job-progress", {"progress": {"done": 3}}, '{"done":3}'),
+        ("job-progress", {"progress": 20, "stage": "render", "eta": 9000}, "20% render, 9.0 s left"),
+        ("job-progress", {"progress": 20, "eta": 61_000}, "20% 1 min 01 s left"),
+        (
+            "job-progress",
+            {"progress": 60, "children": {"total": 7, "waiting": 1, "active": 0, "completed": 5, "failed": 1}},
+            "60% (5 of 7 completed, 1 failed, 1 waiting)",
+        ),
+        ("job-progress", {"progress": 1, "children": "all\x1b[1m"}, "1%"),
+        ("queue-circuit", {"queueName": "q", "state": "open", "reason": "5 failures\x1b[1m"}, "open: 5 failures"),
+        ("queue-circuit", {"queueName": "q", "state": "closed"}, "closed"),
         ("job-log", {"line": "hello\nworld", "level": "warning"}, "[warning] hello world"),
         ("job-completed", {"result": {"n": 1}, "processingTime": 61_000}, 'in 1 min 01 s: {"n":1}'),
         (
