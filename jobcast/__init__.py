@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobcast.shared.definitions import JobTimes, Limiter
-    from jobcast.shared.errors import JobcastError
+    from jobcast.shared.errors import JobcastError, JobExists
     from jobcast.shared.logs import configure_logs
     from jobcast.shared.options import Backoff, JobOptions, Keep
     from jobcast.shared.queue import Submitted
@@ -39,6 +39,7 @@ __all__ = [
     "DependencyFailed",
     "DependencyNotReady",
     "ErrorRule",
+    "JobExists",
     "JobOptions",
     "JobTimes",
     "JobcastError",
@@ -78,6 +79,7 @@ _HOMES = {
     "DependencyFailed": "jobcast.worker.dependency",
     "DependencyNotReady": "jobcast.worker.dependency",
     "ErrorRule": "jobcast.worker.classify",
+    "JobExists": "jobcast.shared.errors",
     "JobOptions": "jobcast.shared.options",
     "JobTimes": "jobcast.shared.definitions",
     "JobcastError": "jobcast.shared.errors",

@@ -3,6 +3,7 @@
     JobcastError
     ├── BadRequest            bad-request            what was sent cannot be understood
     │   ├── BadJobId          bad-job-id
+    │   │   └── JobExists     bad-job-id             it is taken
     │   └── BadQueueName      bad-queue-name
     ├── UnknownJob            unknown-job
     ├── NotPossible           bad-request            understood, but not in the state the job is in
@@ -40,6 +41,14 @@ class BadJobId(BadRequest):
     """Not a job id. Raised before anything reaches Redis."""
 
     code = "bad-job-id"
+
+
+class JobExists(BadJobId):
+    """The queue has a job of that id already; ``queue`` and ``job_id`` say which."""
+
+    def __init__(self, queue: str, job_id: str) -> None:
+        super().__init__(f"queue {queue} has a job {job_id} already; give this one another id")
+        self.queue, self.job_id = queue, job_id
 
 
 class BadQueueName(BadRequest):

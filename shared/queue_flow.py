@@ -13,7 +13,7 @@ from bullmq import Job
 from bullmq.flow_producer import MinimalQueue
 from redis.exceptions import ResponseError, WatchError
 
-from jobcast.shared.errors import BadJobId, Unavailable
+from jobcast.shared.errors import JobExists, Unavailable
 from jobcast.shared.redis import unavailable
 
 TRIES: Final = 3
@@ -47,7 +47,7 @@ async def add_flow(handle: Any, nodes: Sequence[FlowNode]) -> None:
     ``handle``: BullMQ's queue object of any queue. All carry one ``timestamp``, by which the root is known again.
 
     Raises:
-        BadJobId: an id is taken.
+        JobExists: an id is taken.
         Unavailable: nothing was added, or it is not known whether it was.
     """
     jobs = _jobs(handle, nodes)
@@ -73,7 +73,7 @@ async def _try_to_add(handle: Any, nodes: Sequence[FlowNode], jobs: Sequence[Any
         await pipe.watch(keys[0], *(key for key, _ in named))
         for key, node in named:
             if await pipe.exists(key):
-                raise BadJobId(f"queue {node.queue} has a job {node.job_id} already; give this one another id")
+                raise JobExists(node.queue, node.job_id)
         pipe.multi()
         for job, node in zip(jobs, nodes, strict=True):
             scripts = job.backend.scripts

@@ -112,7 +112,11 @@ class Context(About):
         return await self._producer.submit(queue, name, data, opts)
 
     async def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
-        """Add a job with those it waits for; see :meth:`Producer.submit_flow`, and :meth:`submit` for their ids."""
+        """Add a job with those it waits for; see :meth:`Producer.submit_flow`.
+
+        This job may run again after it. Give the flow's first job an id that is this job's own: the second time
+        ``JobExists`` is raised with that id, nothing is added, and the handler can go on with the flow that is there.
+        """
         self._reporter.stop.check()
         return await self._producer.submit_flow(tree)
 

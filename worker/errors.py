@@ -17,6 +17,8 @@ from typing import Final
 
 from jobcast.shared.errors import JobcastError
 
+MOST_SECONDS: Final = 10**12
+"""A greater number is taken for this one: an int may be larger than any float."""
 CANCELLED: Final = "Cancelled: "
 """How the reason of a failed job begins in BullMQ, which has no word for cancelled, when it was that."""
 
@@ -54,10 +56,11 @@ class RetryAfter(JobcastError):
     code = "retry-after"
 
     def __init__(self, seconds: float, message: str = "") -> None:
-        if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0):
+        # Compared, not converted: an int may be larger than any float.
+        if not (isinstance(seconds, int | float) and 0 <= seconds < math.inf):
             raise ValueError(f"expected RetryAfter with a number of seconds, 0 or more, got {seconds!r}")
-        super().__init__(message or f"again in {seconds:g} s")
-        self.seconds = float(seconds)
+        self.seconds = float(min(seconds, MOST_SECONDS))
+        super().__init__(message or f"again in {self.seconds:g} s")
 
 
 def cancelled_in(error: BaseException | None) -> Cancelled | None:

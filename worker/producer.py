@@ -76,7 +76,8 @@ class Producer:
     async def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
         """Add a job with those it waits for, ``{queue, name, data?, opts?, children?}``: all of it, or nothing.
 
-        Raises as :meth:`submit` does; BadRequest says where in the tree.
+        Raises as :meth:`submit` does; BadRequest says where in the tree. JobExists: one of its ids is taken in its
+        queue; is that the first job's, then the flow was added before, for it was added whole.
         """
         return await self._flows.submit(tree)
 

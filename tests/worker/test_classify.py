@@ -62,6 +62,7 @@ def broken(_: BaseException) -> bool:
         (BadData("no"), Ruling("bad-data", never=True)),
         (RetryAfter(3), Ruling("retry-after", after=3.0)),
         (RetryAfter(10**9), Ruling("retry-after", after=LONGEST_WAIT)),
+        (RetryAfter(10**400), Ruling("retry-after", after=LONGEST_WAIT)),
         (Unavailable("Redis is away"), Ruling("unavailable")),
     ],
 )

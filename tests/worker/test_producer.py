@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobcast import Context, Producer, Submitted, SyncContext, SyncProducer
+from jobcast import Context, JobExists, Producer, Submitted, SyncContext, SyncProducer
 from jobcast.shared.errors import BadRequest, Unavailable
 from jobcast.shared.events import JobQueued
 from jobcast.worker.errors import Cancelled
@@ -100,6 +100,27 @@ async def test_a_plain_handler_adds_a_job_and_a_flow(bench: Bench) -> None:
         *_, done = await bench.ended(await bench.submit())
     for job_id in done.result:  # type: ignore[attr-defined]
         assert await bench.kinds(job_id) == ["job-queued"]
+
+
+async def test_a_handler_that_runs_again_goes_on_with_the_flow_it_added_before(bench: Bench) -> None:
+    @bench.handler()
+    async def go(ctx: Context) -> str:
+        children = [{"queue": "other", "name": "go"}]
+        root = {"queue": "other", "name": "sum", "opts": {"jobId": f"sum-{ctx.job_id}"}, "children": children}
+        try:
+            job_id = (await ctx.submit_flow(root)).job_id
+        except JobExists as there:
+            job_id = there.job_id
+        if ctx.attempt == 1:
+            raise RuntimeError("again")
+        return job_id
+
+    async with bench.worker():
+        job_id = await bench.submit(attempts=2)
+        *_, done = await bench.ended(job_id)
+    assert done.result == f"sum-{job_id}"  # type: ignore[attr-defined]
+    assert await bench.client.zcard("bull:other:waiting-children") == 1
+    assert await bench.client.llen("bull:other:wait") == 1
 
 
 async def test_a_cancelled_attempt_adds_nothing_more(bench: Bench) -> None:
