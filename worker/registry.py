@@ -68,11 +68,22 @@ class Registry:
         return handler
 
     def declare(self, definition: QueueDefinition) -> QueueDefinition:
-        """Say how a queue is worked; BadSettings when it was said before."""
+        """Say how a queue is worked; BadSettings when it was said before, or its dead letters would go round."""
         if definition.name in self._queues:
             raise BadSettings(f"queue {definition.name!r} is declared twice")
+        self._check_letters(definition)
         self._queues[definition.name] = definition
         return definition
+
+    def _check_letters(self, definition: QueueDefinition) -> None:
+        """Refuse dead letters that go round: each death would be a letter that holds the one before."""
+        way, to = [definition.name], definition.dead_letter
+        while to is not None:
+            way.append(to)
+            if to == definition.name:
+                raise BadSettings(f"expected dead letters to come to an end, got {' -> '.join(way)}")
+            known = self._queues.get(to)
+            to = None if known is None else known.dead_letter
 
     def plan(self, schedule: Schedule) -> Schedule:
         """Have a schedule made when the worker starts; BadSettings when its id was declared before."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bullmq import Queue, Worker
 
-from jobcast import Context, Unrecoverable
+from jobcast import Context, Registry, Unrecoverable
 from jobcast.cli import exits
 from jobcast.shared.dead_letters import DeadLetters, Letter, Listed, letter_id
 from jobcast.shared.errors import BadSettings, NotPossible, UnknownJob
@@ -317,3 +317,13 @@ def test_the_same_death_has_one_id_that_bullmq_can_keep() -> None:
     assert letter_id("q", "a", 1) == letter_id("q", "a", 1)
     assert len({letter_id("q", "a", 1), letter_id("q", "a", 2), letter_id("q.a", "", 1), letter_id("q", "a:1", 1)}) == 4
     assert len(letter_id("q" * 64, "j" * 128, 10**9)) == 35
+
+
+def test_dead_letters_that_go_round_are_refused_whoever_closes_the_ring() -> None:
+    registry = Registry()
+    registry.declare(QueueDefinition("a", dead_letter="b"))
+    registry.declare(QueueDefinition("b", dead_letter="c"))
+    registry.declare(QueueDefinition("d", dead_letter="b"))
+    with pytest.raises(BadSettings, match="c -> a -> b -> c"):
+        registry.declare(QueueDefinition("c", dead_letter="a"))
+    registry.declare(QueueDefinition("c", dead_letter="e"))
