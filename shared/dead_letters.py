@@ -163,7 +163,7 @@ class DeadLetters:
             return str(state)
         fields = (await self._journal.read(letter.job_id)).fields
         if fields and fields["queue"].decode() == letter.queue:
-            await self._queues.retry(letter.job_id)
+            await self._queues.retry(letter.job_id, begun=job.attemptsStarted)
         else:
             # The journal has forgotten it, or knows another queue's job by this id: the worker that takes it tells.
             with unavailable():

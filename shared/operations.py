@@ -264,9 +264,11 @@ class Operations:
             return False
         if fields and fields["queue"].decode() != queue:
             return False  # the journal speaks of another queue's job of that id
+        if not await job.isInZSet("failed"):
+            return False  # somebody was quicker, and perhaps it has succeeded by now
         try:
             if fields:
-                await self._queues.retry(job_id)
+                await self._queues.retry(job_id, begun=job.attemptsStarted)
             else:
                 # Its record has expired, or it never had one; it begins here.
                 await self._records.tell_queued(queue, job, reading)

@@ -170,8 +170,10 @@ class JobQueues:
             return
         await self._append(cancelled(job_id, reading, reason))
 
-    async def retry(self, job_id: str) -> None:
+    async def retry(self, job_id: str, *, begun: int | None = None) -> None:
         """Queue a finished job again, as a new attempt of the same job.
+
+        ``begun``: how often it had been begun when the caller decided so; if more often by now, it is left alone.
 
         Raises:
             UnknownJob: there is no record of it, or BullMQ no longer keeps it.
@@ -187,8 +189,8 @@ class JobQueues:
         if ended_as is None:
             raise NotPossible(f"job {job_id} is {state}; only a job that is over can be tried again")
         # Said first: BullMQ's worker may take the job at once, and its start must find the new attempt opened.
-        last, attempt = int(reading.fields["attempt"]), job.attemptsStarted + 1
-        if attempt - 1 > last or not await self._open_attempt(job, queue, attempt, reading):
+        known = _begun(reading) if begun is None else begun
+        if job.attemptsStarted > known or not await self._open_attempt(job, queue, job.attemptsStarted + 1, reading):
             raise NotPossible(f"job {job_id} has been tried again meanwhile; see how that ended before you ask again")
         with unavailable():
             try:
@@ -276,3 +278,9 @@ class JobQueues:
                 self._queues.popitem(last=False)
         self._queues.move_to_end(name)
         return handle
+
+
+def _begun(reading: Reading) -> int:
+    """How often the journal knows a job to have been begun: one that waits for an attempt has not begun it."""
+    attempt, over = int(reading.fields["attempt"]), int(reading.fields.get("over", b"0"))
+    return attempt - 1 if reading.fields["state"].decode() in QUEUED and over != attempt else attempt

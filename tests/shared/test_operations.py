@@ -104,6 +104,17 @@ async def test_what_fails_again_at_once_is_not_of_this_round(site: Site, operati
     await agree(site, job_id, "failed")
 
 
+async def test_a_job_that_was_listed_as_failed_and_has_succeeded_since_is_not_run_again(
+    site: Site, operations: Operations
+) -> None:
+    job_id = (await site.queues.submit("films", "encode", {})).job_id
+    await site.fail(job_id)
+    await site.queues.retry(job_id)
+    await site.complete(job_id)
+    assert not await operations._retry_one(await site.queues.handle("films"), "films", job_id)
+    assert site.behind.lrange("bull:films:wait", 0, -1) == []
+
+
 async def test_cancelled_jobs_are_not_retried_with_the_failed(site: Site, operations: Operations) -> None:
     assert CANCELLED == OF_THE_WORKER
     cancelled = [await submit(site) for _ in range(2)]

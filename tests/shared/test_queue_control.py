@@ -1,6 +1,7 @@
 """Cancelling, retrying, counting: BullMQ's record and the journal's say the same afterwards."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -142,6 +143,29 @@ async def test_of_two_who_retry_at_once_one_is_too_late_however_late(site: Site,
     with pytest.raises(NotPossible, match="tried again meanwhile"):
         await late.retry(job_id)
     assert (await site.fields(job_id))["attempt"] == b"2"
+    assert site.behind.lrange("bull:films:wait", 0, -1) == []
+
+
+@pytest.mark.parametrize("end", ["complete", "fail"])
+async def test_a_retry_that_read_of_an_attempt_that_waits_is_too_late_once_it_has_run(site: Site, end: str) -> None:
+    job_id = await submit(site)
+    await site.fail(job_id)
+    await site.queues.retry(job_id)
+    late = SlowReader(site.bullmq, site.journal)
+    late.meanwhile = functools.partial(getattr(site, end), job_id)
+    with pytest.raises(NotPossible, match="tried again meanwhile"):
+        await late.retry(job_id)
+    assert site.behind.lrange("bull:films:wait", 0, -1) == []
+
+
+async def test_who_decided_by_an_older_attempt_leaves_a_newer_one_alone(site: Site) -> None:
+    """The end that was to be made good is not the one the job has by now."""
+    job_id = await submit(site)
+    await site.fail(job_id)
+    await site.queues.retry(job_id, begun=1)
+    await site.complete(job_id)
+    with pytest.raises(NotPossible, match="tried again meanwhile"):
+        await site.queues.retry(job_id, begun=1)
     assert site.behind.lrange("bull:films:wait", 0, -1) == []
 
 
