@@ -176,7 +176,9 @@ def test_a_file_root_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pyte
     assert [each["root"] for each in logs if "JOBCAST_FILE_ROOTS" in each["event"]] == [str(tmp_path / "gone")]
 
 
-def test_nothing_to_do_is_an_error() -> None:
+def test_nothing_to_do_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another test may have imported a module that declares handlers, and with them this would work for ever.
+    monkeypatch.setattr("jobcast.worker.modules.USERS", Registry())
     with pytest.raises(BadSettings, match="nothing to work for"):
         run(Settings(), builtin=False)
 
