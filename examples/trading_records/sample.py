@@ -14,7 +14,7 @@ from typing import Any, Final
 from examples.trading_records import database
 from examples.trading_records.recorder import MORE_ATTEMPTS, QUEUE, Recorder
 from examples.trading_records.records import HistoricalSwap, Transaction
-from jobcast import Producer
+from jobcast import JobcastError, Producer
 
 SEED: Final = 7
 AGENTS: Final = {"momentum": "wallet-1", "reversal": "wallet-2", "patience": "wallet-3"}
@@ -84,4 +84,7 @@ async def main(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else SEED))
+    try:
+        asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else SEED))
+    except JobcastError as error:
+        sys.exit(f"sample: {error}")
