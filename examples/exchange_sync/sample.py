@@ -6,15 +6,17 @@ database.
 
 import argparse
 import random
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import msgspec
 
 from examples.exchange_sync import database, schedules
 from examples.exchange_sync.database import Account
 from examples.exchange_sync.exchange import MARKETS, REVOKED
-from jobcast import SyncProducer
+from jobcast import JobcastError, SyncProducer
 
 USERS = 12
 QUOTES_OF_EACH = 8
@@ -83,4 +85,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (JobcastError, httpx.HTTPError) as error:
+        sys.exit(f"sample: {error}")

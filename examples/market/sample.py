@@ -16,7 +16,7 @@ from examples.market.database import Database
 from examples.market.payloads import Payload, ReconcileAll, ReconcileMarket, ResolveMarket, VerifyBackup, job_for
 from examples.market.receiver import PORT, SECRET
 from examples.market.services import Services
-from jobcast import SyncProducer
+from jobcast import JobcastError, SyncProducer
 
 PREDICTIONS: Final = 1000
 ADMIN: Final = "0x00000000000000000000000000000000000000ad"
@@ -85,4 +85,7 @@ def main(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)
+    try:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)
+    except JobcastError as error:
+        sys.exit(f"sample: {error}")
