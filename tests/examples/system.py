@@ -57,8 +57,7 @@ class System:
         return {str(name): json.loads(value) for name, value in found.items()}
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.database, timeout=10)) as db:
-            return db.execute(query, values).fetchall()
+        return rows(self.database, query, *values)
 
     def change(self, statement: str, *values: object) -> None:
         with closing(sqlite3.connect(self.database, timeout=10)) as db, db:
@@ -67,18 +66,30 @@ class System:
     @contextmanager
     def busy(self) -> Iterator[None]:
         """For the length of the block no job can write."""
-        with closing(sqlite3.connect(self.database, timeout=10, isolation_level=None)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            finally:
-                db.execute("ROLLBACK")
+        with busy(self.database):
+            yield
 
     @asynccontextmanager
     async def another_worker(self, module: str, **env: str) -> AsyncIterator[JobcastProcess]:
         with JobcastProcess("worker", "--module", module, "--no-shipped", env={**self.env, **env}) as worker:
             await worker.says("worker ready", 20)
             yield worker
+
+
+def rows(database: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database, timeout=10)) as db:
+        return db.execute(query, values).fetchall()
+
+
+@contextmanager
+def busy(database: Path) -> Iterator[None]:
+    """For the length of the block nobody else can write."""
+    with closing(sqlite3.connect(database, timeout=10, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            db.execute("ROLLBACK")
 
 
 @contextmanager

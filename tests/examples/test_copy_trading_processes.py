@@ -14,7 +14,8 @@ from examples.copy_trading.events import Deposited, Event, Traded, Withdrawn, jo
 from examples.copy_trading.sample import COIN, history
 from jobcast import Producer
 from tests.conftest import StartJobcast, StartRedis
-from tests.examples.vaults import WORKER, address, busy, deposit_of, rows, trade_of, vault_of
+from tests.examples.system import busy, rows
+from tests.examples.vaults import WORKER, address, deposit_of, trade_of, vault_of
 from tests.support.processes import REPOSITORY, clean_environment
 from tests.support.waiting import free_port, wait_until
 
