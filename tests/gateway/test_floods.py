@@ -94,7 +94,7 @@ async def test_a_client_that_subscribes_without_end_is_capped_and_stays_usable_a
         assert codes.keys() == {"ok", "too-many-subscriptions", "rate-limited"}
         assert await gauge(gateway.url, "jobcast_watches") == 201
         assert neighbour.seqs == list(range(1, seq + 1))
-        assert slowest < 0.5
+        assert slowest < 1.5
         # Usable as before: what it watches is told, and it may leave one and watch another.
         await parts.journal.append(queued("id-7"))
         assert (await flooder.until("job-queued"))["jobId"] == "id-7"

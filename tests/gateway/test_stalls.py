@@ -21,16 +21,16 @@ class Connection:
 
 async def test_who_takes_nothing_is_slow_after_the_deadline_and_who_takes_a_byte_is_not() -> None:
     loop = asyncio.get_running_loop()
-    stalls, dead, alive, start = Stalls(loop, 0.3), Connection(1000), Connection(1000), loop.time()
+    stalls, dead, alive, start = Stalls(loop, 1.0), Connection(1000), Connection(1000), loop.time()
     stalls.add(dead)
     stalls.add(alive)
-    while loop.time() - start < 0.6:
+    while loop.time() - start < 1.8:
         await asyncio.sleep(0.1)
         alive.bytes -= 1
     assert dead.verdict is not None
-    assert 0.3 <= dead.verdict - start < 0.5
+    assert 1.0 <= dead.verdict - start < 1.8
     assert alive.verdict is None
-    await wait_until(lambda: alive.verdict is not None, 2, "the verdict")
+    await wait_until(lambda: alive.verdict is not None, 5, "the verdict")
     assert len(stalls) == 0
 
 

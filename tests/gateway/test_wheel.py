@@ -30,7 +30,7 @@ async def test_many_appointments_are_kept_a_few_ticks_late_at_most_and_never_ear
     await asyncio.sleep(0.3)
     assert all(len(item.called) == 1 for item, _ in items)
     assert min(item.called[0] - at for item, at in items) >= 0
-    assert max(item.called[0] - at for item, at in items) < 0.1
+    assert max(item.called[0] - at for item, at in items) < 0.25
     assert len(wheel) == 0
 
 

@@ -202,4 +202,4 @@ async def test_a_thread_hears_of_a_cancel_at_its_next_call(bench: Bench) -> None
         await bench.queues.cancel(job_id, "enough")
         *_, last = await bench.ended(job_id)
     assert isinstance(last, JobCancelled)
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 8
