@@ -21,6 +21,8 @@ from jobcast.shared.keys import Keys
 from jobcast.shared.options import read_options
 from jobcast.shared.queue import JobQueues, Submitted
 from jobcast.shared.redis import connect, connect_for_bullmq
+from jobcast.shared.schedule import Repeat, Schedule
+from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import load
 from jobcast.worker.bridge import Bridge, loop_in_thread
 
@@ -31,9 +33,10 @@ CONNECTIONS: Final = 16
 class Producer:
     """Adds jobs to the queues of one Redis; made by :meth:`connect`. A handler has ``ctx.submit`` instead."""
 
-    def __init__(self, queues: JobQueues, journal: Journal) -> None:
+    def __init__(self, queues: JobQueues, journal: Journal, keys: Keys | None = None) -> None:
         self._queues = queues
         self._flows = JobFlows(queues, journal)
+        self._schedules = Schedules(queues, keys)
 
     @classmethod
     @asynccontextmanager
@@ -51,7 +54,7 @@ class Producer:
             keys, life = Keys(settings.key_prefix), Life(settings.history, round(settings.life * 1000))
             journal = RedisJournal(commands, keys, life)
             queues = JobQueues(client, journal, prefix=settings.bullmq_prefix, keys=keys)
-            yield cls(queues, journal)
+            yield cls(queues, journal, keys)
         finally:
             await client.aclose()
             await commands.aclose()
@@ -80,6 +83,31 @@ class Producer:
         queue; is that the first job's, then the flow was added before, for it was added whole.
         """
         return await self._flows.submit(tree)
+
+    async def schedule(  # noqa: PLR0913  a schedule's words, each by its name
+        self,
+        queue: str,
+        schedule_id: str,
+        name: str,
+        *,
+        repeat: Repeat,
+        data: Any = None,
+        opts: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Have jobs made by interval or cron, in the place of the schedule of that id; False when it is there as it is.
+
+        Raises:
+            BadQueueName, BadRequest: refused before Redis.
+            NotPossible: BullMQ still holds jobs of an earlier schedule of that id in the times to come.
+            Unavailable: Redis is away; perhaps it was made. Twice is once.
+        """
+        data = {} if data is None else data
+        planned = Schedule(queue=queue, id=schedule_id, name=name, repeat=repeat, data=data, opts=read_options(opts))
+        return await self._schedules.upsert(planned)
+
+    async def unschedule(self, queue: str, schedule_id: str) -> bool:
+        """End a schedule and cancel its waiting job; one that runs is left to run. False when there was none."""
+        return await self._schedules.remove(queue, schedule_id)
 
 
 class SyncProducer:
@@ -112,3 +140,21 @@ class SyncProducer:
     def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
         """See :meth:`Producer.submit_flow`."""
         return self._bridge.call(self._producer.submit_flow(tree))
+
+    def schedule(  # noqa: PLR0913  a schedule's words, each by its name
+        self,
+        queue: str,
+        schedule_id: str,
+        name: str,
+        *,
+        repeat: Repeat,
+        data: Any = None,
+        opts: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """See :meth:`Producer.schedule`."""
+        planned = self._producer.schedule(queue, schedule_id, name, repeat=repeat, data=data, opts=opts)
+        return self._bridge.call(planned)
+
+    def unschedule(self, queue: str, schedule_id: str) -> bool:
+        """See :meth:`Producer.unschedule`."""
+        return self._bridge.call(self._producer.unschedule(queue, schedule_id))

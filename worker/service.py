@@ -125,7 +125,7 @@ class Service:
             worker=worker,
             timeout=settings.job_timeout,
             locks=locks,
-            producer=Producer(job_queues, journal),
+            producer=Producer(job_queues, journal, keys),
             burial=burial,
             family=family,
         )

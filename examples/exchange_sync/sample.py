@@ -1,7 +1,6 @@
 """Sample accounts and jobs, the same for the same seed: ``python -m examples.exchange_sync.sample [--seed N]``.
 
-The jobs go to Redis at ``JOBCAST_REDIS_URL``, the schedules to the gateway at ``JOBCAST_URL``, the accounts into the
-database.
+The jobs and schedules go to Redis at ``JOBCAST_REDIS_URL``, the accounts into the database.
 """
 
 import argparse
@@ -10,7 +9,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import msgspec
 
 from examples.exchange_sync import database, schedules
@@ -77,9 +75,8 @@ def main() -> None:
             database.put_account(db, account, key, premium=premium)
     with SyncProducer.connect() as jobs:
         submit(jobs, list(made))
-    with schedules.gateway() as http:
         for account, (_, premium) in made.items():
-            schedules.plan(http, account, premium=premium)
+            schedules.plan(jobs, account, premium=premium)
     print("planned: a sync of each account every hour; see: jobcast schedule list orders")
     print("next: jobcast tail --queue orders; jobcast queue list; jobcast dead-letters list")
 
@@ -87,5 +84,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (JobcastError, httpx.HTTPError) as error:
+    except JobcastError as error:
         sys.exit(f"sample: {error}")

@@ -13,6 +13,7 @@ import pytest
 
 from examples.exchange_sync import sample, schedules
 from examples.exchange_sync.exchange import MARKETS
+from jobcast import SyncProducer
 from tests.examples.exchange_system import AT_ONCE, STARTED, System, failures, running
 from tests.support.processes import ChildProcess, JobcastProcess, clean_environment
 from tests.support.waiting import free_port, wait_until
@@ -111,9 +112,8 @@ async def test_system_2_each_account_is_synced_hourly_once_premium_first_and_unt
     plain, premium = system.account("fine"), system.account("fine", premium=True)
     system.post("/queues/orders/pause")
     try:
-        fresh = [
-            schedules.plan(system.http, account, premium=account == premium) for account in (plain, premium, premium)
-        ]
+        with SyncProducer.connect(system.redis.url) as jobs:
+            fresh = [schedules.plan(jobs, account, premium=account == premium) for account in (plain, premium, premium)]
         asked = system.sync(system.account("fine"))
         mine = {plain.user_id, premium.user_id}
         waiting = system.get("/queues/orders/jobs", state="prioritized")["jobs"]
@@ -128,7 +128,8 @@ async def test_system_2_each_account_is_synced_hourly_once_premium_first_and_unt
         await system.result(job)
     planned = {each["id"]: each for each in system.get("/queues/orders/schedules")["schedules"]}
     assert planned[f"hourly-{premium}"]["repeat"]["every"] == 3_600_000
-    assert [schedules.forget(system.http, plain) for _ in range(2)] == [True, False]
+    with SyncProducer.connect(system.redis.url) as jobs:
+        assert [schedules.forget(jobs, plain) for _ in range(2)] == [True, False]
     assert f"hourly-{plain}" not in {each["id"] for each in system.get("/queues/orders/schedules")["schedules"]}
 
 

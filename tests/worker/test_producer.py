@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobcast import Context, JobExists, Producer, Submitted, SyncContext, SyncProducer
+from jobcast import Context, JobExists, Producer, Repeat, Submitted, SyncContext, SyncProducer
 from jobcast.shared.errors import BadRequest, Unavailable
 from jobcast.shared.events import JobQueued
+from jobcast.shared.schedules import Schedules
 from jobcast.worker.errors import Cancelled
 from tests.support.waiting import wait_until
 from tests.worker.conftest import Bench
@@ -55,10 +56,26 @@ async def test_a_plain_program_adds_jobs_and_flows(bench: Bench) -> None:
             job = jobs.submit("work", "go", {"n": 1})
             jobs.submit_many("work", [{"name": "go"}])
             flow = jobs.submit_flow({"queue": "work", "name": "sum", "children": [{"queue": "work", "name": "go"}]})
+            assert jobs.schedule("later", "beat", "go", repeat=Repeat(every=3_600_000))
+            assert jobs.unschedule("later", "beat")
             return job.job_id, flow.children[0].job_id
 
     job_id, child_id = await asyncio.to_thread(program)
     assert await bench.kinds(job_id) == await bench.kinds(child_id) == ["job-queued"]
+
+
+async def test_a_schedule_is_made_once_changed_and_ended(bench: Bench) -> None:
+    async with Producer.connect(bench.url) as jobs:
+        hourly = Repeat(every=3_600_000)
+        made = [await jobs.schedule("work", "beat", "go", repeat=hourly, data={"n": 1}) for _ in range(2)]
+        assert made == [True, False]
+        assert await jobs.schedule("work", "beat", "go", repeat=hourly, data={"n": 2}, opts={"priority": "low"})
+        with pytest.raises(BadRequest, match="priority"):
+            await jobs.schedule("work", "other", "go", repeat=hourly, opts={"priority": "soon"})
+        listed = await Schedules(bench.queues).listed("work")
+        assert [(each.id, each.data) for each in listed] == [("beat", {"n": 2})]
+        assert [await jobs.unschedule("work", "beat") for _ in range(2)] == [True, False]
+    assert await bench.client.zcard("bull:work:delayed") == 0
 
 
 async def test_a_redis_that_is_away_is_an_error_in_time() -> None:
