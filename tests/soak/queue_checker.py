@@ -12,7 +12,7 @@ from tests.soak.checker import HISTORY, Check, Opened, Snapped, Told, Truth
 
 
 class Asked(NamedTuple):
-    """The client connected at ``time`` (seconds), and asked for what follows the place ``since``."""
+    """The client asked for what follows the place ``since``; without one, it was first told something at ``time``."""
 
     since: Position | None
     time: float

@@ -1,6 +1,7 @@
 """Clients that watch a whole queue, by three doors; ``position`` is their place in it."""
 
 import asyncio
+import math
 import random
 from collections.abc import Sequence
 from typing import Final
@@ -23,6 +24,7 @@ class OfQueue(Resuming):
         super().__init__(queue, urls, chance)
         self.queue = queue
         self.queue_log: list[QueueEntry] = []
+        self._asked_at: int | None = None
 
     @property
     def goal(self) -> str:
@@ -30,8 +32,15 @@ class OfQueue(Resuming):
 
     def _open(self, since: Position | None) -> None:
         self.log.append(Opened(since))
-        self.queue_log.append(Asked(since, asyncio.get_running_loop().time()))
+        # A watch begins when it is answered: in a crowd that comes at once, jobs may come and go before that.
+        self._asked_at = len(self.queue_log) if since is None else None
+        self.queue_log.append(Asked(since, math.inf))
         self.position = since
+
+    def _is_answered(self) -> None:
+        if self._asked_at is not None:
+            self.queue_log[self._asked_at] = Asked(None, asyncio.get_running_loop().time())
+            self._asked_at = None
 
     def _call(self) -> str:
         since = self._ask()
@@ -44,6 +53,7 @@ class OfQueue(Resuming):
         place = None if payload.place is None else Position(payload.place.epoch, payload.place.seq)
         if name == "queue-position":
             assert position is not None
+            self._is_answered()
             self.position = position
             self.queue_log.append(At(position))
         elif name == "queue-reset":
@@ -59,6 +69,7 @@ class OfQueue(Resuming):
             super()._hear(name, payload)
 
     def _note(self, entry: Of) -> None:
+        self._is_answered()
         self.log.append(entry.entry)
         self.queue_log.append(entry)
         if entry.place is not None:
@@ -86,6 +97,7 @@ class QueueBySse(OfQueue, BySse):
         BySse.__init__(self, queue, urls, chance, session)
         self.queue = queue
         self.queue_log = []
+        self._asked_at = None
 
     @property
     def _path(self) -> str:
