@@ -23,7 +23,8 @@ from examples.market.sample import add_backup, fill
 from examples.market.services import BackupBroken, Services
 from jobcast import Producer, Worker
 from tests.conftest import StartJobcast
-from tests.examples.market import SECRET, add_endpoint, add_market, new, rows
+from tests.examples.market import SECRET, add_endpoint, add_market, new
+from tests.examples.system import rows
 from tests.support.processes import ChildProcess, clean_environment
 from tests.support.waiting import free_port, wait_until
 
