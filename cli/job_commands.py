@@ -8,7 +8,8 @@ import msgspec
 from jobcast.cli import options
 from jobcast.cli.asking import ask
 from jobcast.cli.tables import moment, print_block, print_fields, print_json, print_table
-from jobcast.cli.wording import children, value
+from jobcast.cli.wording import children, says, value
+from jobcast.shared.states import JOB_LOG
 
 with_id = click.argument("job_id", type=options.JOB_ID, metavar="ID")
 with_queue = click.option("--queue", type=options.QUEUE, help="Its queue, if no worker or gateway has seen it yet.")
@@ -43,7 +44,7 @@ def show(job_id: str, queue: str | None, *, as_json: bool, url: str | None) -> N
             *((name, found[name]) for name in ("id", "name", "queue", "state")),
             ("kept", None if found["kept"] else "no: only its history is left"),
             ("attempts", tried if found["kept"] else found["attemptsStarted"]),
-            ("progress", found["progress"] or None),
+            ("progress", _progress(found)),
             ("priority", found["priority"] or None),
             ("delay", f"{found['delay']} ms" if found["delay"] else None),
             ("parent", found["parentId"]),
@@ -57,8 +58,18 @@ def show(job_id: str, queue: str | None, *, as_json: bool, url: str | None) -> N
     )
     if found["stacktrace"]:
         print_block("stack", str(found["stacktrace"][-1]))
-    if found["logs"]:
-        print_block("log", "\n".join(str(line) for line in found["logs"]))
+    # Our workers' lines are events, those of BullMQ's own are in its list.
+    lines = [says(name, payload) for name, payload in found["events"] if name == JOB_LOG]
+    if lines := [*lines, *map(str, found["logs"])]:
+        print_block("log", "\n".join(lines))
+
+
+def _progress(found: dict[str, Any]) -> Any:
+    """As a tail tells it: a job that is completed is through, whatever it said last."""
+    if found["state"] == "completed":
+        return "100%"
+    told = found["progress"] or None
+    return f"{told:.4g}%" if isinstance(told, int | float) else told
 
 
 _TIMES = (("queued", "timestamp"), ("started", "processedOn"), ("ended", "finishedOn"))

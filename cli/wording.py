@@ -136,7 +136,8 @@ def _completed(payload: Payload) -> str:
 
 
 def _failed(payload: Payload) -> str:
-    tries = f"attempt {inert(payload.get('attempts', '?'))} of {inert(payload.get('maxAttempts', '?'))}"
+    # Used up, not begun: one that waits for a lock or for a limit to reset uses none, so it may be 0 of 3.
+    tries = f"{inert(payload.get('attempts', '?'))} of {inert(payload.get('maxAttempts', '?'))} attempts used up"
     more = tries if payload.get("final") is not False else f"{tries}, to be tried again"
     return f"({more}): {inert(payload.get('error', ''))}"
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from jobcast.shared.alerts import alert
+
 ROOT = Path(__file__).parent.parent
 SYSTEMS = ROOT / "docs" / "reference-systems.md"
 
@@ -31,6 +33,15 @@ def test_no_point_of_the_five_systems_is_without_a_test_but_what_is_not_built() 
     without = [row for row in rows if not named(row) and not row.startswith(("| asked for", "|---"))]
     assert [row for row in without if "not built" not in row] == []
     assert len(rows) > 50
+
+
+def test_every_kind_of_alert_is_told_of() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    kinds = {
+        value for value in vars(alert).values() if isinstance(value, str) and re.fullmatch(r"[a-z]+(-[a-z]+)*", value)
+    }
+    assert "stuck" in kinds
+    assert {kind for kind in kinds if f"| `{kind}` |" not in page} == set()
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")]))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from decimal import Decimal
+from typing import Annotated
 
 import msgspec
 
@@ -38,10 +39,10 @@ BUSY_FOR = 10.0
 
 
 class Account(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """One user on one exchange: the data of most jobs."""
+    """One user on one exchange: the data of most jobs. Its text is part of ids, and no other account's."""
 
-    user_id: str
-    exchange: str
+    user_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,40}\Z")]
+    exchange: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]{1,20}\Z")]
 
     def __str__(self) -> str:
         return f"{self.user_id}-{self.exchange}"

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-Id = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,100}$")]
-Address = Annotated[str, msgspec.Meta(pattern="^0x[0-9a-fA-F]{40}$")]
-Ip = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F.:]{2,45}$")]
+Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}\Z")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}\Z")]
+Ip = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F.:]{2,45}\Z")]
 
 
 class Payload(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

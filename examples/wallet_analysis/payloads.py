@@ -6,12 +6,12 @@ import msgspec
 
 from examples.wallet_analysis.analysis import VectorKind
 
-ADDRESS: Final = r"^[1-9A-HJ-NP-Za-km-z]{32,44}$"
+ADDRESS: Final = r"^[1-9A-HJ-NP-Za-km-z]{32,44}\Z"
 """Base58, 32 bytes."""
 MOST_WALLETS: Final = 200
 """Compared at once. The result names each of them, and a job's result has at most 64 KiB."""
 Address = Annotated[str, msgspec.Meta(pattern=ADDRESS)]
-RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,40}$")]
+RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{1,40}\Z")]
 Time = Annotated[int, msgspec.Meta(ge=0)]
 Wallets = Annotated[list[Address], msgspec.Meta(max_length=MOST_WALLETS)]
 BatchSize = Annotated[int, msgspec.Meta(ge=1, le=1000)]

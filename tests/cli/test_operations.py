@@ -8,6 +8,8 @@ import pytest
 
 from jobcast.cli import exits
 from jobcast.cli.main import main
+from jobcast.shared.events import JobCompleted, JobLog, JobProgress
+from tests.contract.jobs import NOW
 from tests.gateway.support import served
 from tests.shared.bullmq import Site, open_site
 from tests.support.redis_server import RedisServer
@@ -59,6 +61,20 @@ async def test_system_2_a_job_is_shown_whole_and_retried(desk: Desk) -> None:
     assert [json.loads(line)["event"] for line in lines] == ["job-queued", "job-queue-to-start", "job-failed"]
     assert await desk.type("job", "retry", job_id) == f"{job_id} is tried again\n"
     assert await desk.site.state(job_id) == "waiting"
+
+
+async def test_what_a_job_told_is_shown_ours_beside_bullmq_s(desk: Desk) -> None:
+    job_id = (await desk.site.queues.submit("films", "encode", {})).job_id
+    common: dict[str, Any] = {"job_id": job_id, "queue": "films", "attempt": 1, "timestamp": NOW}
+    async with desk.site.taken(job_id) as job:
+        await desk.site.journal.append(JobProgress(progress=100 / 3, percent=100 / 3, **common))
+        await desk.site.journal.append(JobLog(line="frame 7 is dark", level="warning", **common))
+        await job.log("by a worker in Node")
+    text = await desk.type("job", "show", job_id)
+    assert "progress  33.33%" in text
+    assert text.endswith("log:\n  [warning] frame 7 is dark\n  by a worker in Node\n")
+    await desk.site.journal.append(JobCompleted(result=None, processing_time=1, total_time=2, **common))
+    assert "progress  100%" in await desk.type("job", "show", job_id)
 
 
 async def test_a_parent_is_shown_with_its_children(desk: Desk) -> None:

@@ -65,8 +65,8 @@ def test_json_keeps_its_value_and_loses_its_power(payload: dict[str, str]) -> No
         ("job-completed", {"result": {"n": 1}, "processingTime": 61_000}, 'in 1 min 01 s: {"n":1}'),
         (
             "job-failed",
-            {"error": "E", "attempts": 1, "maxAttempts": 3, "final": False},
-            "(attempt 1 of 3, to be tried again): E",
+            {"error": "E", "attempts": 0, "maxAttempts": 3, "final": False},
+            "(0 of 3 attempts used up, to be tried again): E",
         ),
         ("job-cancelled", {"reason": "enough"}, "enough"),
         ("job-snapshot", {"state": "active", "percent": 7}, "active 7%"),

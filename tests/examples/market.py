@@ -2,9 +2,8 @@
 
 import itertools
 import random
-import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from examples.market.database import Database
 from examples.market.payloads import Payload, ResolveMarket, job_for
 from examples.market.receiver import Post, Receiver
 from jobcast import SyncProducer
+from tests.examples.system import rows
 from tests.support.processes import JobcastProcess
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import free_port, wait_until
@@ -133,11 +133,6 @@ def new(what: str) -> str:
 def over(event: Event) -> bool:
     kind, said = event
     return kind == "job-completed" or (kind == "job-failed" and said["final"])
-
-
-def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path, timeout=10)) as db:
-        return db.execute(query, values).fetchall()
 
 
 def add_market(database: Database, outcome: str | None = "yes", stakes: int = 20, lost: int = 0) -> str:

@@ -98,9 +98,21 @@ async def test_system_2_cleanup_removes_what_is_older_than_30_days_and_no_more(s
     assert left
 
 
-async def test_system_2_data_that_is_none_fails_at_once(system: System) -> None:
-    (failed,) = failures(await system.ended(system.submit("orders", "cleanup", {"days": 0})))
+@pytest.mark.parametrize(
+    ("name", "data", "field"),
+    [
+        ("cleanup", {"days": 0}, "days"),
+        ("sync", {"userId": "two words", "exchange": "alpha"}, "userId"),
+        ("sync", {"userId": "u1", "exchange": "alpha-beta"}, "exchange"),
+    ],
+    ids=str,
+)
+async def test_system_2_data_that_is_none_fails_at_once(
+    system: System, name: str, data: dict[str, object], field: str
+) -> None:
+    (failed,) = failures(await system.ended(system.submit("orders", name, data)))
     assert (failed["attempts"], failed["maxAttempts"], failed["final"]) == (1, 5, True)
+    assert f"$.{field}" in failed["error"]
 
 
 # Schedules, delays, priorities, doubles.

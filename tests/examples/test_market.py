@@ -263,6 +263,7 @@ async def test_system_3_an_unknown_type_or_a_missing_field_fails_at_once_before_
         DeliverWebhook(""),
         ResolveMarket("two words"),
         VerifyBackup(7),  # type: ignore[arg-type]
+        ResolveMarket("two-lines\n"),
         ReconcileMarket("m", "nobody", "::1", "c"),
     ],
 )

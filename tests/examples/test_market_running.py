@@ -19,11 +19,12 @@ from examples.market.database import Backup, Database
 from examples.market.payloads import ResolveMarket, VerifyBackup, job_for
 from examples.market.receiver import Receiver
 from examples.market.registry import QUEUES, registry
-from examples.market.sample import add_backup
+from examples.market.sample import add_backup, fill
 from examples.market.services import BackupBroken, Services
 from jobcast import Producer, Worker
 from tests.conftest import StartJobcast
-from tests.examples.market import SECRET, add_endpoint, add_market, new, rows
+from tests.examples.market import SECRET, add_endpoint, add_market, new
+from tests.examples.system import rows
 from tests.support.processes import ChildProcess, clean_environment
 from tests.support.waiting import free_port, wait_until
 
@@ -135,6 +136,17 @@ async def test_system_3_it_begins_once_the_database_is_there_and_a_signal_drains
     assert rows(database.path, "SELECT status, attempts FROM webhook_deliveries") == [("delivered", 1)]
     assert len(receiver.posts) == 1
     assert completed(redis_url, "webhook-deliveries") == [f"deliver-{market}-slow"]
+
+
+def test_system_3_sample_data_that_is_there_stays_as_it_is(database: Database) -> None:
+    fill(database, "http://127.0.0.1:1")
+    database.record_verification("broken-7", NOW, "cut off")
+    files = {path: path.read_bytes() for path in database.path.parent.glob("*-7.sqlite3")}
+    fill(database, "http://127.0.0.1:1")
+    found = "SELECT id, verified_at, fault FROM backups ORDER BY id"
+    assert rows(database.path, found) == [("broken-7", NOW, "cut off"), ("whole-7", None, None)]
+    assert {path: path.read_bytes() for path in files} == files
+    assert len(files) == 2
 
 
 async def test_system_3_a_setting_that_is_wrong_is_one_sentence(tmp_path: Path, children: ExitStack) -> None:

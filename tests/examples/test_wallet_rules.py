@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from examples.wallet_analysis import analysis, database, jobs
@@ -139,6 +140,14 @@ def test_system_4_a_wallet_that_is_read_first_weighs_more_in_the_flow_and_most_o
     assert (first["opts"]["weight"], first["opts"]["childrenShare"]) == (4, 0.75)
     assert [child["opts"]["jobId"] for child in first["children"]] == [f"sync_{unread}_r_1000"]
     assert (second["opts"].get("weight", 1), second["children"]) == (1, [])
+
+
+@pytest.mark.parametrize("wrong", [{"wallet": "x" * 40 + "\n"}, {"request": "r\n"}, {"wallet": "no-wallet"}], ids=str)
+def test_system_4_what_is_no_wallet_or_request_is_refused(wrong: dict[str, str]) -> None:
+    data = {"wallet": wallet(), "request": "r", "asked": 1}
+    assert msgspec.convert(data, OfWallet).request == "r"
+    with pytest.raises(msgspec.ValidationError, match="regex"):
+        msgspec.convert({**data, **wrong}, OfWallet)
 
 
 def test_system_4_too_few_wallets_are_refused_before_anything_is_queued() -> None:
