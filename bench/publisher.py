@@ -34,13 +34,13 @@ class Recorder:
         self.scripts: list[str] = []
         self.command = b""
 
-    def register_script(self, script: str) -> Callable[..., Awaitable[list[bytes]]]:
+    def register_script(self, script: str) -> Callable[..., Awaitable[list[list[bytes]]]]:
         sha = hashlib.sha1(script.encode()).hexdigest()
         self.scripts.append(script)
 
-        async def call(keys: Sequence[str], args: Sequence[str | bytes | int]) -> list[bytes]:
+        async def call(keys: Sequence[str], args: Sequence[str | bytes | int]) -> list[list[bytes]]:
             self.command = _pack("EVALSHA", sha, len(keys), *keys, *args)
-            return [b"ok", b"recorded", b"1", b""]
+            return [[b"ok", b"recorded", b"1", b"", b"", b""]]
 
         return call
 
@@ -61,7 +61,7 @@ class Connection:
             answer = self._reader.gets()
             if answer is None:
                 self._reader.feed(self._socket.recv(65536) or _gone())
-            elif isinstance(answer, hiredis.ReplyError) or (isinstance(answer, list) and answer[0] != b"ok"):
+            elif isinstance(answer, hiredis.ReplyError) or (isinstance(answer, list) and answer[0][0] != b"ok"):
                 raise RuntimeError(f"an event was not taken: {answer}")
             else:
                 answers -= 1
