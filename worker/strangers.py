@@ -83,9 +83,9 @@ class Strangers:
         try:
             await supervise("strangers", step, over)
         finally:
-            if self._open is not None:
-                with contextlib.suppress(Unavailable):
-                    await self._streams.lease.release()
+            # Whether or not we know that we hold it: a look may have been cut off before it heard so.
+            with contextlib.suppress(Unavailable):
+                await self._streams.lease.release()
 
     async def look(self) -> None:
         """Read on, and tell what nobody has told for long enough.

@@ -182,6 +182,7 @@ async def test_a_job_that_is_gone_is_added_anew_as_it_was(bench: Bench, letters:
     queue = Queue("work", {"connection": bench.client})
     async with bench.worker():
         await bench.seen(job_id, "job-failed")
+        await wait_until(lambda: bench.client.zscore("bull:work:delayed", job_id), 10, "the wait in BullMQ")
         await bench.client.zadd("bull:work:delayed", {job_id: 0})
         await bench.client.zadd("bull:work:marker", {"0": 0})
         (found,) = await written(letters)

@@ -17,7 +17,6 @@ from jobcast.worker.family import Family
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.strangers import Strangers, Timing
 from jobcast.worker.streams import BACK_MS, Streams
-from tests.support.waiting import wait_until
 from tests.worker.conftest import Bench
 from tests.worker.flows import counts, node, shows, snapshot, submit
 
@@ -257,8 +256,13 @@ async def test_an_end_that_its_worker_is_about_to_tell_is_left_to_it(bench: Benc
 async def _nothing(ctx: Context) -> None: ...
 
 
-async def test_a_worker_that_ends_lets_the_next_one_read_at_once(bench: Bench) -> None:
-    bench.handler()(_nothing)
-    async with bench.worker():
-        await wait_until(lambda: bench.commands.exists(Keys().lease("streams")), 10, "the lease")
+@pytest.mark.parametrize("steps", range(0, 120, 4))
+async def test_who_ends_lets_the_next_one_read_at_once_wherever_its_look_is_cut_off(bench: Bench, steps: int) -> None:
+    async with others(bench, Timing(every=0.0)) as (strangers, _):
+        await bench.commands.ping()  # no connection is to be made
+        reading = asyncio.create_task(strangers.keep(asyncio.Event()))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
     assert not await bench.commands.exists(Keys().lease("streams"))
