@@ -29,13 +29,19 @@ class Lease:
         self._token = secrets.token_hex(8)
         self._hold = client.register_script(_HOLD)
         self._release = client.register_script(_RELEASE)
+        self._may_be_ours = False
+        """Until an answer says no: a call may have been cut off before it heard that it took the lease."""
 
     async def hold(self) -> bool:
         """Take it or renew it; False while another has it."""
+        self._may_be_ours = True
         with unavailable():
-            return bool(await self._hold(keys=[self._key], args=[self._token, self._span]))
+            self._may_be_ours = bool(await self._hold(keys=[self._key], args=[self._token, self._span]))
+        return self._may_be_ours
 
     async def release(self) -> None:
-        """Let the next one have it at once."""
-        with unavailable():
-            await self._release(keys=[self._key], args=[self._token])
+        """Let the next one have it at once. Asks Redis only where it may be ours: an end waits for no Redis in vain."""
+        if self._may_be_ours:
+            with unavailable():
+                await self._release(keys=[self._key], args=[self._token])
+            self._may_be_ours = False

@@ -56,17 +56,13 @@ class Watchman:
 
     async def run(self, over: asyncio.Event) -> None:
         """Until ``over``; then the next process may take its place at once."""
-        held = False
 
         async def alerts() -> None:
-            nonlocal held
             if await wait_for_event(over, ALERTS_EVERY):
                 return
             if not self._may():
-                if held:
-                    await self._lease.release()
-                held = False
-            elif held := await self._lease.hold():
+                await self._lease.release()
+            elif await self._lease.hold():
                 await self._collector.collect()
                 await self._deliverer.deliver()
 
@@ -84,9 +80,7 @@ class Watchman:
                 # Not waited for: a receiver may hang, and what is not noted as delivered is delivered by the next.
                 for task in tasks:
                     task.cancel()
-            # Asked only of who has it: an end must not wait for a Redis that is away.
-            if held:
-                with contextlib.suppress(Unavailable):
-                    await self._lease.release()
+            with contextlib.suppress(Unavailable):
+                await self._lease.release()
         finally:
             await self._sink.close()

@@ -83,7 +83,6 @@ class Strangers:
         try:
             await supervise("strangers", step, over)
         finally:
-            # Whether or not we know that we hold it: a look may have been cut off before it heard so.
             with contextlib.suppress(Unavailable):
                 await self._streams.lease.release()
 
