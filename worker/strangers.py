@@ -23,6 +23,7 @@ from jobcast.shared.journal.contract import Journal, Reading
 from jobcast.shared.names import check_job_id
 from jobcast.shared.queue import JobQueues
 from jobcast.shared.redis import unavailable
+from jobcast.shared.snapshot import build
 from jobcast.shared.states import QUEUED, RUNNING, TERMINAL
 from jobcast.shared.supervise import supervise, wait_for_event
 from jobcast.worker.amends import Amends
@@ -198,7 +199,8 @@ class Strangers:
         if fields["queue"].decode() != queue or unfinished_retry(reading, end):
             return False
         if state in RUNNING:
-            return made > int(fields["attempt"])
+            # One that was begun for a stranger, and cut off before its end, has no worker of ours who would tell it.
+            return made > int(fields["attempt"]) or build("", reading).worker == SOMEBODY
         return state in QUEUED or made > over
 
 

@@ -1,0 +1,35 @@
+"""A look that is cut off, jobs that go on meanwhile, one that is spoilt: the others' ends are told all the same."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from jobcast.shared.events import Event, JobCompleted
+from jobcast.shared.keys import Keys
+from tests.worker.conftest import Bench
+from tests.worker.others import TOLD, ended, others
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_an_end_that_was_cut_off_after_its_start_is_told_by_the_next(
+    bench: Bench, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await bench.submit(queue="theirs", remove_on_complete=not kept)
+    await ended(bench, "theirs")
+    append = bench.journal.append
+
+    async def cut_off(event: Event, **how: Any) -> Any:
+        if isinstance(event, JobCompleted):
+            raise asyncio.CancelledError
+        return await append(event, **how)
+
+    monkeypatch.setattr(bench.journal, "append", cut_off)
+    async with others(bench) as (first, _), others(bench) as (second, _):
+        with pytest.raises(asyncio.CancelledError):
+            await first.look()
+        assert await bench.kinds(job_id) == TOLD[:2]
+        monkeypatch.undo()
+        await bench.commands.delete(Keys().lease("streams"))
+        await second.look()
+    assert await bench.kinds(job_id) == TOLD
