@@ -66,12 +66,17 @@ class Ends:
                 found[job_id] = "gone"
         return found
 
-    async def recorded(self, job_id: str, *, completed: bool) -> End | None:
-        """The end in the job's own record; None when it is not over after all."""
+    async def recorded(self, job_id: str) -> End | None:
+        """The end in the job's own record; None when it is not over after all.
+
+        The record alone says which: since its set or stream was read the job may have ended once more, otherwise.
+        """
         with unavailable():
             data = await self._backend.getJobData(job_id)
         if data is None or not data.get("finishedOn"):
             return None
+        # Written with each completion and taken away with each retry; the reason of an earlier attempt may stay.
+        completed = "returnvalue" in data
         text = data.get("returnvalue" if completed else "failedReason") or ""
         return End(completed, text, int(data["finishedOn"]), self._read(data, job_id))
 

@@ -165,7 +165,7 @@ class Reconciler:
 
     async def _end(self, suspect: _Suspect) -> End | None:
         if suspect.standing != "gone":
-            return await self._ends.recorded(suspect.job_id, completed=suspect.standing == "completed")
+            return await self._ends.recorded(suspect.job_id)
         if time.monotonic() - suspect.since < self._timing.gone_after:
             return None
         asked = suspect.reading.fields.get("cancel")

@@ -184,7 +184,7 @@ class Strangers:
             handle = await self._queues.handle(stream.queue)
         definition = self._definitions.get(stream.queue) or QueueDefinition(stream.queue)
         ends = Ends(handle.backend, reader(handle, definition))
-        recorded = await ends.recorded(job_id, completed=said.completed)
+        recorded = await ends.recorded(job_id)
         if recorded is None and (await ends.standings([job_id])).get(job_id) == "gone":
             return said
         return recorded

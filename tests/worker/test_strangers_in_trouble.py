@@ -1,14 +1,16 @@
 """A look that is cut off, jobs that go on meanwhile, one that is spoilt: the others' ends are told all the same."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from jobcast.shared.events import Event, JobCompleted
+from jobcast.shared.journal.contract import Reading
 from jobcast.shared.keys import Keys
 from tests.worker.conftest import Bench
-from tests.worker.others import TOLD, ended, others
+from tests.worker.others import TOLD, added, ended, others
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -33,3 +35,24 @@ async def test_an_end_that_was_cut_off_after_its_start_is_told_by_the_next(
         await bench.commands.delete(Keys().lease("streams"))
         await second.look()
     assert await bench.kinds(job_id) == TOLD
+
+
+async def test_a_job_that_went_on_before_it_was_told_is_told_as_it_ended_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, read_many = await added(bench, "j-1"), bench.journal.read_many
+    await ended(bench, error="disk full")
+
+    async def meanwhile(job_ids: Iterable[str]) -> list[Reading]:
+        monkeypatch.undo()
+        await job.retry("failed")
+        await ended(bench)
+        return await read_many(job_ids)
+
+    async with others(bench) as (strangers, _):
+        monkeypatch.setattr(bench.journal, "read_many", meanwhile)
+        await strangers.look()
+        await strangers.look()
+    (_, last) = [event for event in await bench.events("j-1") if event.terminal or event.attempt == 2]
+    assert isinstance(last, JobCompleted)
+    assert (last.result, last.attempt) == ([7], 2)
