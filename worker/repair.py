@@ -63,6 +63,14 @@ def owed(job_id: str, queue: str, reading: Reading, end: End, name: str = SOMEBO
     return events
 
 
+def queued_again(job_id: str, queue: str, reading: Reading, at: int) -> JobQueued:
+    """That a job waits once more that was over, of which BullMQ has no record any more."""
+    shown = build(job_id, reading)
+    attempt = max(shown.attempt, int(reading.fields.get("over", b"0"))) + 1
+    name, most = shown.name or SOMEBODY, shown.max_attempts or 1
+    return JobQueued(job_id=job_id, queue=queue, attempt=attempt, timestamp=at, name=name, max_attempts=most)
+
+
 def _announced(job_id: str, queue: str, end: End, name: str) -> JobQueued:
     if end.job is not None:
         return announce.queued(end.job, None)

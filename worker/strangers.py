@@ -11,8 +11,9 @@ vigil and the reconciler tell.
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +30,7 @@ from jobcast.shared.supervise import supervise, wait_for_event
 from jobcast.worker.amends import Amends
 from jobcast.worker.ended import End, Ends
 from jobcast.worker.queues import QueueDefinition
-from jobcast.worker.repair import SOMEBODY, is_newer, unfinished_retry
+from jobcast.worker.repair import SOMEBODY, is_newer, queued_again, unfinished_retry
 from jobcast.worker.streams import PAGES, Stream, Streams, before, milliseconds
 from jobcast.worker.taker import reader
 
@@ -127,27 +128,53 @@ class Strangers:
 
     async def _queue_again(self, stream: Stream) -> None:
         """Tell that jobs wait again that were over: by Bull Board's button, say."""
-        if not stream.again:
-            return
-        job_ids = list(stream.again)
+        job_ids = list(itertools.islice(stream.again, AT_ONCE))
+        for job_id, reading in zip(job_ids, await self._journal.read_many(job_ids), strict=True):
+            is_over = reading.fields.get("state", b"").decode() in TERMINAL
+            with self._apart(stream, job_id):
+                if is_over and not await self._tell_again(stream, job_id, reading):
+                    continue
+            stream.again.pop(job_id)
+            stream.missed.discard(job_id)
+
+    async def _tell_again(self, stream: Stream, job_id: str, reading: Reading) -> bool:
+        """False while it may still be heard how a job ended that is gone: of one that was drained it never is."""
         with unavailable():
             handle = await self._queues.handle(stream.queue)
-        for job_id, reading in zip(job_ids, await self._journal.read_many(job_ids), strict=True):
-            fields = reading.fields
-            with unavailable():
-                job = await handle.getJob(job_id)
-            if job is not None and fields.get("state", b"").decode() in TERMINAL:
-                attempt = int(job.attemptsStarted) + (0 if job.processedOn else 1)
-                event = queued(stream.queue, job, attempt=attempt, timestamp=milliseconds(stream.again[job_id]))
-                # Refused where a worker of ours was quicker, or the id is that of another queue's job.
-                with contextlib.suppress(Refused):
-                    await self._journal.append(event, born=int(job.timestamp))
-            del stream.again[job_id]
+            job = await handle.getJob(job_id)
+        at, born = milliseconds(stream.again[job_id]), 0
+        if job is not None:
+            attempt, born = int(job.attemptsStarted) + (0 if job.processedOn else 1), int(job.timestamp)
+            event = queued(stream.queue, job, attempt=attempt, timestamp=at)
+        elif job_id in stream.ended:
+            event = queued_again(job_id, stream.queue, reading, at)
+        else:
+            # What took it away was said before it was missed, and is heard by the next look.
+            is_first = job_id not in stream.missed
+            stream.missed.add(job_id)
+            return not is_first
+        # Refused where a worker of ours was quicker, or the id is that of another queue's job.
+        with contextlib.suppress(Refused):
+            await self._journal.append(event, born=born)
+        return True
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _apart(stream: Stream, job_id: str) -> Iterator[None]:
+        """One job that was spoilt by hand must not keep the others waiting."""
+        try:
+            yield
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever somebody wrote into its record
+            _log.exception("a job cannot be told of", job_id=job_id, queue=stream.queue, error=repr(error))
 
     async def _see_to(self, stream: Stream, heard: dict[tuple[str, str, str], float]) -> None:
         untold = set(await self._streams.untold(stream))
         now, ripe = time.monotonic(), []
         for job_id, (entry_id, _) in list(stream.ended.items()):
+            if job_id in stream.again:
+                continue  # it ended once more: first is told that it waited for that
             mark = (stream.queue, job_id, entry_id)
             since = self._heard.get(mark, now)
             if job_id not in untold:
@@ -158,12 +185,8 @@ class Strangers:
             else:
                 heard[mark] = since
         for job_id, reading in zip(ripe, await self._journal.read_many(ripe), strict=True):
-            try:
+            with self._apart(stream, job_id):
                 await self._tell(stream, job_id, reading)
-            except Unavailable:
-                raise
-            except Exception as error:  # noqa: BLE001  one that was spoilt by hand must not keep the others waiting
-                _log.exception("a job cannot be told of", job_id=job_id, queue=stream.queue, error=repr(error))
             del stream.ended[job_id]
 
     async def _tell(self, stream: Stream, job_id: str, reading: Reading) -> None:

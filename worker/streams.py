@@ -59,6 +59,8 @@ class Stream:
     place: str
     ended: dict[str, tuple[str, End]] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
+    missed: set[str] = field(default_factory=set)
+    """Of those that wait again: which were gone when they were looked at."""
     names: OrderedDict[str, str] = field(default_factory=OrderedDict)
     """Of the jobs that were added since we read, for those of which BullMQ keeps no record; the last ten thousand."""
 
