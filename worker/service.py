@@ -117,7 +117,7 @@ class Service:
         burial, schedules = Burial(DeadLetters(job_queues, journal)), Schedules(job_queues, keys)
         locks = Locks(commands)
         family = Family(Parents(client, journal, prefix=prefix, keys=keys))
-        streams, amends = Streams(client, commands, keys, prefix), Amends(journal, self._repairs, burial, family)
+        streams, amends = Streams(commands, keys, prefix), Amends(journal, self._repairs, burial, family)
         others = Strangers(streams, journal, job_queues, definitions, amends)
         runner = Runner(
             journal,

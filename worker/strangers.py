@@ -31,14 +31,24 @@ from jobcast.worker.amends import Amends
 from jobcast.worker.ended import End, Ends
 from jobcast.worker.queues import QueueDefinition
 from jobcast.worker.repair import SOMEBODY, is_newer, queued_again, unfinished_retry
-from jobcast.worker.streams import PAGES, Stream, Streams, before, milliseconds
+from jobcast.worker.streams import PAGES, Stream, Streams, milliseconds
 from jobcast.worker.taker import reader
 
 LOOK_EVERY: Final = 1.0
+BRIEFLY: Final = 0.05
+"""The same after a look that left something over."""
 GRACE: Final = 1.0
 """Seconds in which a worker of ours, or a producer, tells what it has just done."""
 AT_ONCE: Final = 500
-"""Jobs of one queue that are seen to in one look; the stream waits for the others."""
+"""Jobs of one queue that are looked up at once."""
+BESIDE: Final = 25
+"""Jobs that are told of side by side: one after the other they would wait for Redis most of the time."""
+LONGEST: Final = 1.0
+"""Seconds that are given to what was heard before the streams are read on."""
+MOST_HEARD: Final = 100_000
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Jobs that ended and were not seen to yet, and their results and reasons, of all queues. BullMQ's stream forgets a
+burst sooner than we can tell of it; what is more waits there: then a queue with ``AT_ONCE`` is not read on."""
 
 _log = logs.get("strangers")
 
@@ -71,15 +81,15 @@ class Strangers:
         self._timing = timing or Timing()
         self._open: dict[str, Stream] | None = None
         """The streams that are read; None while another worker reads them."""
-        self._heard: dict[tuple[str, str, str], float] = {}
-        """When an end was first heard of that the journal does not know: by queue, job and entry."""
         self._kept: dict[str, str] = {}
+        self._behind = False
+        """Whether there was more to be read or told than one look was given time for."""
 
     async def keep(self, over: asyncio.Event) -> None:
         """Look again and again, until ``over``; then another worker may go on at once."""
 
         async def step() -> None:
-            if not await wait_for_event(over, self._timing.every):
+            if not await wait_for_event(over, BRIEFLY if self._behind else self._timing.every):
                 await self.look()
 
         try:
@@ -95,18 +105,29 @@ class Strangers:
             Unavailable: Redis is away; what was heard so far is told later.
         """
         if not await self._streams.lease.hold():
-            self._open, self._heard = None, {}
+            self._open, self._behind = None, False
             return
         streams = await self._opened()
-        for _ in range(PAGES):
-            if not await self._streams.read([each for each in streams if len(each.ended) < AT_ONCE]):
-                break
-        heard: dict[tuple[str, str, str], float] = {}
+        more = await self._read(streams)
+        self._behind, over = bool(more), time.monotonic() + LONGEST
         for stream in streams:
             await self._queue_again(stream)
-            await self._see_to(stream, heard)
-        self._heard = heard
+            if await self._work_off(stream, over) and not await self._streams.lease.hold():
+                self._open, self._behind = None, False
+                return
         await self._keep(streams)
+
+    async def _read(self, streams: list[Stream]) -> list[Stream]:
+        """Those that have more, as far as there is room for it."""
+        more = streams
+        for _ in range(PAGES):
+            heard, size = sum(len(each.ended) for each in streams), sum(each.size for each in streams)
+            most = MOST_HEARD if heard < MOST_HEARD and size < MOST_BYTES else AT_ONCE
+            ready = [each for each in more if len(each.ended) < most and len(each.again) < AT_ONCE]
+            if not ready:
+                break
+            more = await self._streams.read(ready)
+        return more
 
     async def _opened(self) -> list[Stream]:
         """The streams of our own queues, of those the journal knows, and of those that children of its jobs are in."""
@@ -119,10 +140,7 @@ class Strangers:
         return list(self._open.values())
 
     async def _keep(self, streams: list[Stream]) -> None:
-        places = {}
-        for each in streams:
-            waits = [entry_id for entry_id, _ in each.ended.values()]
-            places[each.queue] = before(min(waits, key=_order)) if waits else each.place
+        places = {each.queue: each.settled for each in streams}
         await self._streams.keep({queue: at for queue, at in places.items() if self._kept.get(queue) != at})
         self._kept = places
 
@@ -169,27 +187,47 @@ class Strangers:
         except Exception as error:  # noqa: BLE001  whatever somebody wrote into its record
             _log.exception("a job cannot be told of", job_id=job_id, queue=stream.queue, error=repr(error))
 
-    async def _see_to(self, stream: Stream, heard: dict[tuple[str, str, str], float]) -> None:
-        untold = set(await self._streams.untold(stream))
-        now, ripe = time.monotonic(), []
-        for job_id, (entry_id, _) in list(stream.ended.items()):
-            if job_id in stream.again:
-                continue  # it ended once more: first is told that it waited for that
-            mark = (stream.queue, job_id, entry_id)
-            since = self._heard.get(mark, now)
+    async def _work_off(self, stream: Stream, over: float) -> bool:
+        """See to the jobs that ended, in the order of the stream, for as long as something comes of it; whether it did.
+
+        Not longer than until ``over``, for the streams are to be read on.
+        """
+        job_ids, did = list(stream.ended), False
+        for start in range(0, len(job_ids), AT_ONCE):
+            if start and time.monotonic() > over:
+                self._behind = True
+                break
+            if not await self._see_to(
+                stream, [each for each in job_ids[start : start + AT_ONCE] if each in stream.ended]
+            ):
+                break
+            did = True
+        return did
+
+    async def _see_to(self, stream: Stream, job_ids: list[str]) -> bool:
+        # Of one that ended once more it is first to be told that it waited for that.
+        job_ids = [job_id for job_id in job_ids if job_id not in stream.again]
+        untold = await self._streams.untold(stream.queue, job_ids)
+        for job_id in job_ids:
             if job_id not in untold:
-                del stream.ended[job_id]
-                stream.names.pop(job_id, None)
-            elif now - since >= self._timing.grace:
-                ripe.append(job_id)
-            else:
-                heard[mark] = since
-        for job_id, reading in zip(ripe, await self._journal.read_many(ripe), strict=True):
-            with self._apart(stream, job_id):
-                await self._tell(stream, job_id, reading)
-            del stream.ended[job_id]
+                stream.forget(job_id)
+        now = time.monotonic()
+        ripe = [each for each in job_ids if each in untold and now - stream.ended[each].since >= self._timing.grace]
+        for start in range(0, len(ripe), BESIDE):
+            part = ripe[start : start + BESIDE]
+            readings = await self._journal.read_many(part)
+            told = [self._tell(stream, job_id, reading) for job_id, reading in zip(part, readings, strict=True)]
+            for failure in await asyncio.gather(*told, return_exceptions=True):
+                if failure is not None:
+                    raise failure
+        return bool(ripe) or len(untold) < len(job_ids)
 
     async def _tell(self, stream: Stream, job_id: str, reading: Reading) -> None:
+        with self._apart(stream, job_id):
+            await self._make_known(stream, job_id, reading)
+        stream.forget(job_id)
+
+    async def _make_known(self, stream: Stream, job_id: str, reading: Reading) -> None:
         try:
             check_job_id(job_id)
         except BadJobId as error:
@@ -197,12 +235,12 @@ class Strangers:
             return
         end = await self._end(stream, job_id)
         if end is not None and self._is_owed(stream.queue, reading, end):
-            name = stream.names.pop(job_id, SOMEBODY)
+            name = stream.ended[job_id].name
             await self._amends.make(job_id, stream.queue, reading, end, name=name, strange=True)
 
     async def _end(self, stream: Stream, job_id: str) -> End | None:
         """By BullMQ's record; by the stream alone where that is gone, and None where the job is not over any more."""
-        _, said = stream.ended[job_id]
+        said = stream.ended[job_id].end
         with unavailable():
             handle = await self._queues.handle(stream.queue)
         definition = self._definitions.get(stream.queue) or QueueDefinition(stream.queue)
@@ -225,8 +263,3 @@ class Strangers:
             # One that was begun for a stranger, and cut off before its end, has no worker of ours who would tell it.
             return made > int(fields["attempt"]) or build("", reading).worker == SOMEBODY
         return state in QUEUED or made > over
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    at, _, number = entry_id.partition("-")
-    return int(at), int(number)

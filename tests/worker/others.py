@@ -23,7 +23,7 @@ TOLD = ["job-queued", "job-queue-to-start", "job-completed"]
 async def others(bench: Bench, timing: Timing = AT_SIGHT) -> AsyncIterator[tuple[Strangers, Repairs]]:
     """Those of one worker of ours, for the queue ``work``, that look when they are told to."""
     repairs, family = Repairs(), Family(Parents(bench.client, bench.journal))
-    streams = Streams(bench.client, bench.commands, Keys(), "bull")
+    streams = Streams(bench.commands, Keys(), "bull")
     amends = Amends(bench.journal, repairs, None, family)
     yield Strangers(streams, bench.journal, bench.queues, [QueueDefinition("work")], amends, timing), repairs
     await family.close()

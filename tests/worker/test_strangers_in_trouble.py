@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from bullmq import Queue
 
-from jobcast.shared.events import Event, JobCompleted, JobQueued
+from jobcast.shared.clock import now_ms
+from jobcast.shared.events import Event, JobCompleted, JobFailed, JobQueued
 from jobcast.shared.journal.contract import Reading
 from jobcast.shared.keys import Keys
+from jobcast.worker.streams import STEP, Stream, Streams
 from tests.worker.conftest import Bench
 from tests.worker.others import TOLD, added, ended, others
 
@@ -99,3 +101,72 @@ async def test_a_spoilt_job_that_is_queued_again_keeps_no_other_waiting(bench: B
         await ended(bench, "theirs")
         await strangers.look()
     assert await bench.kinds("j-1") == TOLD
+
+
+async def said(bench: Bench, queue: str, fields: dict[Any, Any], at: str = "*") -> None:
+    """By hand, as some other program might."""
+    await bench.client.xadd(f"bull:{queue}:events", fields, id=at)
+
+
+async def test_results_of_any_size_are_read_in_pages_that_memory_can_hold(bench: Bench) -> None:
+    """A hundred of 100 KB, of which no event could carry one: a page ends soon, and none is held."""
+    for number in range(100):
+        await said(bench, "work", {"event": "completed", "jobId": f"j-{number}", "returnvalue": f'"{"x" * 100_000}"'})
+    streams = Streams(bench.commands, Keys(), "bull")
+    stream = Stream("work", await streams.start())
+    pages = 1
+    while await streams.read([stream]):
+        assert len(stream.ended) <= pages * STEP
+        pages += 1
+    assert (pages, len(stream.ended)) == (3, 100)
+    assert stream.size == 0
+    async with others(bench) as (strangers, _):
+        for _ in range(2):
+            await strangers.look()
+    assert await bench.kinds("j-99") == TOLD
+
+
+async def test_a_reason_of_any_length_is_told_by_its_beginning(bench: Bench) -> None:
+    await said(bench, "work", {"event": "failed", "jobId": "j-1", "failedReason": "disk full " * 20_000})
+    async with others(bench) as (strangers, _):
+        await strangers.look()
+    last = (await bench.events("j-1"))[-1]
+    assert isinstance(last, JobFailed)
+    assert last.error.startswith("disk full disk full")
+
+
+async def test_what_is_no_text_and_a_stream_that_is_none_keep_no_job_waiting(bench: Bench) -> None:
+    await bench.submit(queue="theirs")
+    await bench.client.delete("bull:theirs:events")
+    await bench.client.set("bull:theirs:events", "not a stream")
+    await said(bench, "work", {"event": "completed", "jobId": b"j-\xff", "returnvalue": b"\xfe"})
+    await added(bench, "j-1")
+    await ended(bench)
+    async with others(bench) as (strangers, _):
+        for _ in range(2):
+            await strangers.look()
+    assert await bench.kinds("j-1") == TOLD
+
+
+async def test_a_stream_that_begins_anew_after_the_clock_was_set_back_is_read(bench: Bench) -> None:
+    await said(bench, "work", {"event": "added", "jobId": "later"}, f"{now_ms() + 3_600_000}-0")
+    async with others(bench) as (strangers, _):
+        await strangers.look()
+        await bench.client.delete("bull:work:events")
+        await added(bench, "j-1")
+        await ended(bench)
+        await strangers.look()
+        await strangers.look()
+    assert await bench.kinds("j-1") == TOLD
+
+
+async def test_one_that_waits_again_and_was_not_told_is_read_again_by_the_next(bench: Bench) -> None:
+    await said(bench, "work", {"event": "waiting", "jobId": "j-1", "prev": "failed"})
+    streams = Streams(bench.commands, Keys(), "bull")
+    stream = Stream("work", await streams.start())
+    await streams.read([stream])
+    read = Stream("work", stream.settled)
+    await streams.read([read])
+    assert list(read.again) == ["j-1"]
+    stream.again.clear()
+    assert stream.settled == stream.place
