@@ -6,7 +6,6 @@ its event listeners raise. Here the loop is ours: take, run, renew, look for sta
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -164,7 +163,7 @@ class Consumer:
         self._start(brought)
 
     def _start(self, job: TakenJob) -> None:
-        job.wants_next, job.on_next = self._taker.brings_next, functools.partial(self._pass_on, job)
+        job.wants_next, job.on_next = self._taker.brings_next, self._pass_on
         task = asyncio.create_task(self._serve(job), name=f"job {job.id}")
         self._active.add(job)
         self._tasks.add(task)

@@ -27,7 +27,8 @@ from jobcast.worker.locks import Locks
 from jobcast.worker.producer import Producer
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
-from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
+from jobcast.worker.run import Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
+from jobcast.worker.stopping import STOPPED
 from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.values import error_text
@@ -79,7 +80,7 @@ class Runner:
         attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
         run = Run(job, reporter, self._worker, self._locks, self._producer)
-        job.on_lost = run.lose
+        job.on_lost = run.stopping.lose
         family = self._family
         self._runs[job] = run
         try:
@@ -132,7 +133,7 @@ class Runner:
     def shut_down(self) -> None:
         """Stop what is at work and have it put back into its queue."""
         for run in self._runs.values():
-            run.shut_down()
+            run.stopping.shut_down()
 
     async def _record(self, run: Run, outcome: Outcome) -> None:
         match outcome:
