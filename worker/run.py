@@ -238,6 +238,8 @@ class Run:
             processing_time=self.processing_time,
             total_time=max(0, now - self.job.queued_at),
         )
+        if result is None:  # most results, and there is nothing in it to be checked
+            return Completed(event, None)
         try:
             check_carried(event, result)
             return Completed(event, msgspec.json.decode(msgspec.json.encode(result)))
