@@ -124,18 +124,43 @@ class QueueDefinition:
         )
 
 
+class _BreakerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    failures: int | None = None
+    cooldown: float | None = None
+    longest: float | None = None
+    not_counted: frozenset[str] | None = None
+
+    def breaker(self) -> Breaker:
+        return Breaker(**{name: said for name, said in msgspec.structs.asdict(self).items() if said is not None})
+
+
+class _Said(QueueWords, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """With what concerns nobody but the workers."""
+
+    dead_letter: str | None = None
+    breaker: _BreakerWords | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dead_letter is not None:
+            check_queue_name(self.dead_letter)
+
+
 def read_definition(name: str, data: Mapping[str, Any]) -> QueueDefinition:
     """A definition from plain values, as a TOML or JSON file holds them, in BullMQ's words.
 
     ``{concurrency, attempts, backoff: {type, delay, jitter}, removeOnComplete, removeOnFail, limiter: {max, duration},
-    priority, maxStalledCount, jobs: {<name>: {timeout, staleAfter}}}``, each as it pleases; the last two in seconds.
+    priority, maxStalledCount, jobs: {<name>: {timeout, staleAfter}}, deadLetter, breaker: {failures, cooldown, longest,
+    notCounted}}``, each as it pleases; time-outs, ``staleAfter``, ``cooldown`` and ``longest`` in seconds. What its
+    errors mean is said in code, where it can speak of types: ``dataclasses.replace(definition, errors=...)``.
 
     Raises:
         BadSettings: a word is not known, or its value is not of its kind; the sentence names it.
     """
     try:
-        said = msgspec.convert(data, QueueWords)
-    except (msgspec.ValidationError, BadRequest) as error:
+        said = msgspec.convert(data, _Said)
+        breaker = said.breaker and said.breaker.breaker()
+    except (msgspec.ValidationError, BadRequest, BadSettings) as error:
         raise BadSettings(f"queue {name}: {str(error)[:300]}") from error
     given: dict[str, Any] = {
         "concurrency": said.concurrency,
@@ -147,6 +172,8 @@ def read_definition(name: str, data: Mapping[str, Any]) -> QueueDefinition:
         "limiter": said.limiter,
         "max_stalled_count": said.max_stalled_count,
         "jobs": said.jobs,
+        "dead_letter": said.dead_letter,
+        "breaker": breaker,
     }
     return QueueDefinition(name, **{word: value for word, value in given.items() if value is not None})
 
