@@ -14,11 +14,10 @@ from jobcast.shared.events import JobCompleted
 from jobcast.shared.journal.contract import Reading
 from jobcast.worker import announce, execution
 from jobcast.worker.classify import UNKNOWN, classify
-from jobcast.worker.context import Context
+from jobcast.worker.context import Context, Means
 from jobcast.worker.errors import LockHeld, cancelled_in
 from jobcast.worker.family import Kin
-from jobcast.worker.locks import JobLocks, Locks
-from jobcast.worker.producer import Producer
+from jobcast.worker.locks import JobLocks
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter
 from jobcast.worker.stopping import Stopping, Why
@@ -87,14 +86,14 @@ Outcome = Completed | Failed | Withdrawn | Returned | Postponed | Lost
 class Run:
     """One attempt at work."""
 
-    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str, locks: Locks, producer: Producer) -> None:
+    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str, means: Means) -> None:
         self.job = job
-        self._producer = producer
+        self._means = means
         self.reporter = reporter
         self.execution: asyncio.Future[Any] | None = None
         self._worker = worker
         self.stopping = Stopping(reporter.stop)
-        self._locks = JobLocks(locks, f"{job.id}/{job.token}", self.stopping.lose_lock)
+        self._locks = JobLocks(means.locks, f"{job.id}/{job.token}", self.stopping.lose_lock)
         self._data = job.data
         self._began = time.monotonic()
 
@@ -151,7 +150,7 @@ class Run:
 
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
-        context = Context(self._data, self.reporter, self._locks, Kin(self.job), self._producer)
+        context = Context(self._data, self.reporter, self._locks, Kin(self.job), self._means)
         self.execution = running = execution.start(handler, context)
         running.add_done_callback(lambda _: self._locks.release_all())
         await _first(running, self.reporter.stop.asked, timeout)

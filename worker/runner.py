@@ -19,12 +19,11 @@ from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
+from jobcast.worker.context import Means
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.errors import CANCELLED, LockLost
 from jobcast.worker.family import Family
 from jobcast.worker.kept import kept_for
-from jobcast.worker.locks import Locks
-from jobcast.worker.producer import Producer
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
 from jobcast.worker.run import Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
@@ -57,8 +56,7 @@ class Runner:
         *,
         worker: str,
         timeout: float,
-        locks: Locks,
-        producer: Producer,
+        means: Means,
         burial: Burial | None = None,
         family: Family | None = None,
     ) -> None:
@@ -70,8 +68,7 @@ class Runner:
         self._burial = burial
         self._family = family
         self._runs: dict[TakenJob, Run] = {}
-        self._locks = locks
-        self._producer = producer
+        self._means = means
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
         """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
@@ -79,7 +76,7 @@ class Runner:
             return None
         attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
-        run = Run(job, reporter, self._worker, self._locks, self._producer)
+        run = Run(job, reporter, self._worker, self._means)
         job.on_lost = run.stopping.lose
         family = self._family
         self._runs[job] = run
