@@ -37,6 +37,7 @@ from jobcast.gateway.sockets import PATHS, Sockets
 from jobcast.gateway.streams import PlainWebSockets, Streams, come_again, wants_events
 from jobcast.shared import logs
 from jobcast.shared.circuit import Circuits
+from jobcast.shared.collector import spare_the_collector
 from jobcast.shared.dead_letters import DeadLetters
 from jobcast.shared.errors import JobcastError
 from jobcast.shared.flows import JobFlows
@@ -271,7 +272,7 @@ def serve(settings: Settings) -> None:
     address = listening.getsockname()
     serving.raise_descriptor_limit()
     gateway = build(settings)
-    serving.spare_the_collector()
+    spare_the_collector()
     log.info("listening", url=f"http://{address[0]}:{address[1]}", redis=without_secrets(settings.redis_url))
     running = server(gateway, settings)
     with listening:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from jobcast.shared.errors import JobcastError, JobExists
     from jobcast.shared.logs import configure_logs
     from jobcast.shared.options import Backoff, JobOptions, Keep
+    from jobcast.shared.partitions import Partitions
     from jobcast.shared.queue import Submitted
     from jobcast.shared.schedule import Repeat, Schedule
     from jobcast.worker.batch import Batch, TooManyFailed
-    from jobcast.worker.breaker import Breaker
+    from jobcast.worker.breaker import NOT_COUNTED, Breaker
     from jobcast.worker.classify import COMMON_ERRORS, ErrorRule
     from jobcast.worker.context import Context, SyncContext
     from jobcast.worker.dependency import DependencyFailed, DependencyNotReady
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "COMMON_ERRORS",
+    "NOT_COUNTED",
     "Backoff",
     "BadData",
     "Batch",
@@ -46,6 +48,7 @@ __all__ = [
     "Keep",
     "Limiter",
     "LockHeld",
+    "Partitions",
     "Producer",
     "QueueDefinition",
     "Registry",
@@ -86,6 +89,8 @@ _HOMES = {
     "Keep": "jobcast.shared.options",
     "Limiter": "jobcast.shared.definitions",
     "LockHeld": "jobcast.worker.errors",
+    "NOT_COUNTED": "jobcast.worker.breaker",
+    "Partitions": "jobcast.shared.partitions",
     "Producer": "jobcast.worker.producer",
     "QueueDefinition": "jobcast.worker.queues",
     "Registry": "jobcast.worker.registry",

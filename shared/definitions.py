@@ -54,6 +54,7 @@ class QueueWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     """What can be said of a queue. A number for ``remove_on_...`` is a count; ``jobs`` are by name."""
 
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] | None = None
+    max_concurrency: Annotated[int, msgspec.Meta(ge=1, le=MOST_AT_ONCE)] | None = None
     attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     backoff: Backoff | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_PRIORITY)] | str | None = None

@@ -94,3 +94,7 @@ class Keys:
     def lease(self, name: str) -> str:
         """String: who does what one process at a time does; see ``shared.lease``."""
         return f"{self.prefix}:lease:{name}"
+
+    def cached(self, key: str) -> str:
+        """String: a result of some job, as JSON, for as long as it was said to be good."""
+        return f"{self.prefix}:cached:{key}"

@@ -6,6 +6,7 @@ from jobcast.shared.errors import BadJobId, BadQueueName, BadRequest
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}", re.ASCII)
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_CACHE_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 _LOCK_KEY = re.compile(r"lock:[^\s\x00-\x1f\x7f]{1,250}")
 _JOB_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 
@@ -59,6 +60,15 @@ def check_lock_key(value: object) -> str:
         return value
     raise BadRequest(
         f"expected a lock's key as lock:<what>:<which>, 6 to 255 characters without spaces, got {_shown(value)}"
+    )
+
+
+def check_cache_key(value: object) -> str:
+    """Return ``value`` as the name of a result that is kept, or raise ``BadRequest``."""
+    if isinstance(value, str) and _CACHE_KEY.fullmatch(value):
+        return value
+    raise BadRequest(
+        f"expected the key of a result as 1 to 255 printable characters without spaces, got {_shown(value)}"
     )
 
 

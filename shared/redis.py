@@ -5,9 +5,8 @@ leaves an idle worker deaf, and its subscriber connection resubscribes in silenc
 """
 
 import asyncio
-import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 import redis
@@ -122,23 +121,39 @@ def without_secrets(url: str) -> str:
     return scheme + mark + re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
 
 
-@contextlib.contextmanager
-def unavailable() -> Iterator[None]:
+class _Unavailable:
+    # No generator with @contextmanager: every call to Redis passes here, and that one costs four times as much.
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None and (told := _meant_by(error)) is not None:
+            raise Unavailable(told) from error
+
+
+_UNAVAILABLE: Final = _Unavailable()
+
+
+def unavailable() -> _Unavailable:
     """Turn what redis-py raises when the store cannot serve into one ``Unavailable`` with a sentence."""
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError, BusyLoadingError, OSError) as error:
-        raise Unavailable("Redis cannot be reached; try again") from error
-    except NoScriptError as error:
-        # redis-py loads a script that is not known and calls it again; Redis was started anew between the two.
-        raise Unavailable("Redis was started again meanwhile; try again") from error
-    except ResponseError as error:
-        told = _told(error)
-        if told is None:
-            raise
-        raise Unavailable(told) from error
-    except RedisError as error:
-        raise Unavailable(f"Redis did not serve the call: {error}") from error
+    return _UNAVAILABLE
+
+
+def _meant_by(error: BaseException) -> str | None:
+    """Why the store could not serve; None for any other error."""
+    match error:
+        case RedisConnectionError() | RedisTimeoutError() | BusyLoadingError() | OSError():
+            return "Redis cannot be reached; try again"
+        case NoScriptError():
+            # redis-py loads a script that is not known and calls it again; Redis was started anew between the two.
+            return "Redis was started again meanwhile; try again"
+        case ResponseError():
+            return _told(error)
+        case RedisError():
+            return f"Redis did not serve the call: {error}"
+        case _:
+            return None
 
 
 def _told(error: ResponseError) -> str | None:

@@ -8,6 +8,7 @@ from typing import Final
 import uvloop
 
 from jobcast.shared import logs
+from jobcast.shared.collector import spare_the_collector
 from jobcast.shared.settings import Settings
 from jobcast.worker.ending import end_what_is_left
 from jobcast.worker.handlers import shipped
@@ -42,6 +43,7 @@ def run(
                 _log.warning(
                     "a directory of JOBCAST_FILE_ROOTS is not there; no file of it can be read", root=str(root)
                 )
+    spare_the_collector()
     loop = uvloop.new_event_loop()
     try:
         asyncio.set_event_loop(loop)

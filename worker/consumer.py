@@ -6,7 +6,6 @@ its event listeners raise. Here the loop is ours: take, run, renew, look for sta
 """
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +18,7 @@ from jobcast.shared.supervise import supervise, wait_for_event
 from jobcast.worker.breaker import Guard
 from jobcast.worker.ended import Ends
 from jobcast.worker.queues import QueueDefinition
+from jobcast.worker.slots import Governor, Slots
 from jobcast.worker.stalled import ALWAYS, give_back
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.taker import Taker
@@ -45,7 +45,7 @@ class Timing:
 
 
 class Consumer:
-    """Takes jobs of one queue, at most ``definition.concurrency`` at once, and hands each to ``execute``."""
+    """Takes jobs of one queue, as many at once as its definition says, and hands each to ``execute``."""
 
     def __init__(  # noqa: PLR0913  what one queue is worked with
         self,
@@ -65,7 +65,7 @@ class Consumer:
         self.ready = asyncio.Event()
         self._timing = timing or Timing()
         self._execute = execute
-        self._slots = asyncio.Semaphore(definition.concurrency)
+        self._slots = Slots(definition.concurrency)
         self._active: set[TakenJob] = set()
         self._passed_on: set[TakenJob] = set()
         """Those of them whose slot has gone to the next job."""
@@ -85,6 +85,10 @@ class Consumer:
             group.create_task(supervise(f"stalled {queue}", self._check_stalled, self._over))
             if self._guard is not None:
                 group.create_task(supervise(f"probe {queue}", self._hold_probe, self._over))
+            if self.definition.max_concurrency is not None:
+                least, most = self.definition.concurrency, self.definition.max_concurrency
+                governor = Governor(queue, self._slots, least, most)
+                group.create_task(supervise(f"slots {queue}", lambda: governor.look(self._over), self._over))
 
     def stop_taking(self) -> None:
         """Take no further job; those in hand go on and keep their locks."""
@@ -130,23 +134,21 @@ class Consumer:
         if not self.ready.is_set():
             await self._taker.connect()
             self.ready.set()
-        if self._slots.locked():
-            if not await self._taker.unless_stopped(self._slots.acquire()):
+        if self._slots.full:
+            await self._taker.unless_stopped(self._slots.room())
+            if self._no_more.is_set():
                 return
-        else:
-            await self._slots.acquire()
-        job = None
-        try:
-            job = await self._taker.take()
-        finally:
-            if job is None:
-                self._slots.release()
+        job = await self._taker.take()
         if job is not None:
+            self._slots.take()
             self._start(job)
 
     async def _hold_probe(self) -> None:
         if self._guard is not None and not await wait_for_event(self._over, self._timing.renew):
             await self._guard.hold()
+
+    def _brings_next(self) -> bool:
+        return self._taker.brings_next() and not self._slots.over
 
     def _pass_on(self, job: TakenJob, data: dict[str, str], job_id: str) -> None:
         """Begin with the job that came with the end of this one, in its slot; what is still to be told of it goes on.
@@ -164,7 +166,7 @@ class Consumer:
         self._start(brought)
 
     def _start(self, job: TakenJob) -> None:
-        job.wants_next, job.on_next = self._taker.brings_next, functools.partial(self._pass_on, job)
+        job.wants_next, job.on_next = self._brings_next, self._pass_on
         task = asyncio.create_task(self._serve(job), name=f"job {job.id}")
         self._active.add(job)
         self._tasks.add(task)

@@ -1,17 +1,30 @@
 """What a handler is given: the job's data, and the calls by which it tells how it goes."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from jobcast.shared.flow_tree import FlowJob
 from jobcast.shared.queue import Submitted
 from jobcast.worker.bridge import Blocking, Bridge
+from jobcast.worker.cache import Cache
 from jobcast.worker.dependency import FINAL, require
 from jobcast.worker.family import Children, Kin
-from jobcast.worker.locks import DEFAULT_TTL, JobLocks
+from jobcast.worker.locks import DEFAULT_TTL, JobLocks, Locks
 from jobcast.worker.producer import Producer
 from jobcast.worker.reporter import Attempt, AttemptReporter
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the attempts of a process share."""
+
+    locks: Locks
+    producer: Producer
+    cache: Cache
 
 
 class About:
@@ -44,9 +57,9 @@ class About:
 class Context(About):
     """For ``async def`` handlers. Every call raises ``Cancelled`` once the attempt is to end: let it pass."""
 
-    def __init__(self, data: Any, reporter: AttemptReporter, locks: JobLocks, kin: Kin, producer: Producer) -> None:
+    def __init__(self, data: Any, reporter: AttemptReporter, locks: JobLocks, kin: Kin, means: Means) -> None:
         self.data = data
-        self._producer = producer
+        self._means = means
         self._locks = locks
         self._kin = kin
         self._attempt = reporter.attempt
@@ -103,13 +116,28 @@ class Context(About):
         self._reporter.stop.check()
         return await require(self._reporter.journal, job_id, final)
 
+    async def cached(self, key: str, ttl: float, compute: Callable[[], Awaitable[Any]], *, fresh: bool = False) -> Any:
+        """A result that is good for ``ttl`` seconds: the one kept under this key, by whichever job, or a new one.
+
+        ``compute`` is called without arguments where there is none, or where it must be ``fresh``. What it returns is
+        kept, and given back as JSON tells it: a tuple as a list. Over 1 MiB it is not kept; while Redis is away nothing
+        is, and it is computed each time.
+
+        Raises:
+            BadRequest: no key (1 to 255 printable characters), a ``ttl`` of more than a week, or no JSON.
+        """
+        self._reporter.stop.check()
+        cache = self._means.cache
+        text = await cache.find(key, ttl, fresh=fresh) or await cache.keep(key, ttl, await compute())
+        return msgspec.json.decode(text)
+
     async def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
         """Add another job; see :meth:`Producer.submit`.
 
         This one may run again after it: give the other an id that is this job's own (``jobId``), and twice is once.
         """
         self._reporter.stop.check()
-        return await self._producer.submit(queue, name, data, opts)
+        return await self._means.producer.submit(queue, name, data, opts)
 
     async def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
         """Add a job with those it waits for; see :meth:`Producer.submit_flow`.
@@ -118,7 +146,7 @@ class Context(About):
         ``JobExists`` is raised with that id, nothing is added, and the handler can go on with the flow that is there.
         """
         self._reporter.stop.check()
-        return await self._producer.submit_flow(tree)
+        return await self._means.producer.submit_flow(tree)
 
 
 class SyncContext(Blocking, About):
@@ -135,6 +163,7 @@ class SyncContext(Blocking, About):
         self._context = context
         self.data = context.data
         self._locks = context._locks  # noqa: SLF001  one thing in two forms
+        self._cache = context._means.cache  # noqa: SLF001  one thing in two forms
         self._attempt = context._attempt  # noqa: SLF001  one thing in two forms
 
     @contextmanager
@@ -162,3 +191,10 @@ class SyncContext(Blocking, About):
     def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
         """See :meth:`Context.submit_flow`."""
         return self._bridge.call(self._context.submit_flow(tree))
+
+    def cached(self, key: str, ttl: float, compute: Callable[[], Any], *, fresh: bool = False) -> Any:
+        """See :meth:`Context.cached`; ``compute`` is a plain function, called in this thread."""
+        self.check_cancelled()
+        cache, call = self._cache, self._bridge.call
+        text = call(cache.find(key, ttl, fresh=fresh)) or call(cache.keep(key, ttl, compute()))
+        return msgspec.json.decode(text)

@@ -33,6 +33,8 @@ CustomBackoff = Callable[[int, BaseException | None], float]
 class QueueDefinition:
     """How one queue is worked.
 
+    ``concurrency``: jobs at once in each process; with ``max_concurrency`` up to so many, while jobs fill all slots and
+    the process keeps up.
     ``attempts``, ``backoff`` and ``priority`` hold for jobs that say nothing of their own; so do ``keep_completed`` and
     ``keep_failed``, how long BullMQ keeps a finished job: without a bound it would be for ever. ``jobs`` are time-outs
     by job name; they go before what a handler was declared with.
@@ -50,6 +52,7 @@ class QueueDefinition:
 
     name: str
     concurrency: int = 4
+    max_concurrency: int | None = None
     attempts: int = 1
     backoff: Backoff | CustomBackoff | None = None
     keep_completed: Keep = KEEP_COMPLETED
@@ -66,10 +69,11 @@ class QueueDefinition:
         check_queue_name(self.name)
         for what, value, least, most in (
             ("concurrency", self.concurrency, 1, MOST_AT_ONCE),
+            ("max_concurrency", self.max_concurrency, self.concurrency, MOST_AT_ONCE),
             ("attempts", self.attempts, 1, 1000),
             ("max_stalled_count", self.max_stalled_count, 0, 1000),
         ):
-            if not least <= value <= most:
+            if value is not None and not least <= value <= most:
                 raise BadSettings(f"expected {what} of queue {self.name} from {least} to {most}, got {value}")
         if self.dead_letter is not None and check_queue_name(self.dead_letter) == self.name:
             raise BadSettings(f"expected another queue for the dead letters of queue {self.name} than itself")
@@ -113,6 +117,7 @@ class QueueDefinition:
         }
         return QueueWords(
             concurrency=self.concurrency,
+            max_concurrency=self.max_concurrency,
             attempts=self.attempts,
             backoff=self.backoff if isinstance(self.backoff, Backoff) else None,
             priority=self.priority,
@@ -124,21 +129,48 @@ class QueueDefinition:
         )
 
 
+class _BreakerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    failures: int | None = None
+    cooldown: float | None = None
+    longest: float | None = None
+    not_counted: frozenset[str] | None = None
+
+    def breaker(self) -> Breaker:
+        return Breaker(**{name: said for name, said in msgspec.structs.asdict(self).items() if said is not None})
+
+
+class _Said(QueueWords, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """With what concerns nobody but the workers."""
+
+    dead_letter: str | None = None
+    breaker: _BreakerWords | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dead_letter is not None:
+            check_queue_name(self.dead_letter)
+
+
 def read_definition(name: str, data: Mapping[str, Any]) -> QueueDefinition:
     """A definition from plain values, as a TOML or JSON file holds them, in BullMQ's words.
 
-    ``{concurrency, attempts, backoff: {type, delay, jitter}, removeOnComplete, removeOnFail, limiter: {max, duration},
-    priority, maxStalledCount, jobs: {<name>: {timeout, staleAfter}}}``, each as it pleases; the last two in seconds.
+    ``{concurrency, maxConcurrency, attempts, backoff: {type, delay, jitter}, removeOnComplete, removeOnFail,
+    limiter: {max, duration}, priority, maxStalledCount, jobs: {<name>: {timeout, staleAfter}}, deadLetter,
+    breaker: {failures, cooldown, longest, notCounted}}``, each as it pleases; time-outs, ``staleAfter``, ``cooldown``
+    and ``longest`` in seconds. What its errors mean is said in code, where it can speak of types:
+    ``dataclasses.replace(definition, errors=...)``.
 
     Raises:
         BadSettings: a word is not known, or its value is not of its kind; the sentence names it.
     """
     try:
-        said = msgspec.convert(data, QueueWords)
-    except (msgspec.ValidationError, BadRequest) as error:
+        said = msgspec.convert(data, _Said)
+        breaker = said.breaker and said.breaker.breaker()
+    except (msgspec.ValidationError, BadRequest, BadSettings) as error:
         raise BadSettings(f"queue {name}: {str(error)[:300]}") from error
     given: dict[str, Any] = {
         "concurrency": said.concurrency,
+        "max_concurrency": said.max_concurrency,
         "attempts": said.attempts,
         "backoff": said.backoff,
         "priority": said.priority,
@@ -147,6 +179,8 @@ def read_definition(name: str, data: Mapping[str, Any]) -> QueueDefinition:
         "limiter": said.limiter,
         "max_stalled_count": said.max_stalled_count,
         "jobs": said.jobs,
+        "dead_letter": said.dead_letter,
+        "breaker": breaker,
     }
     return QueueDefinition(name, **{word: value for word, value in given.items() if value is not None})
 

@@ -4,7 +4,6 @@
 a worker pays for a job that does nothing. What comes of it here is the same; a test holds the two to it.
 """
 
-import copy
 import json
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,13 +19,14 @@ def reader(job_class: Any, queue: Any) -> Callable[[dict[str, str], str], Any]:
 
     It raises what ``Job.fromJSON`` raises for what is no record: ValueError, TypeError, AttributeError, RecursionError.
     """
-    blank = job_class(queue, "", None, {})
+    blank = vars(job_class(queue, "", None, {}))
 
     def read(record: dict[str, str], job_id: str) -> Any:
         opts = json.loads(record["opts"]) if record.keys() == _FIELDS else None
         if not isinstance(opts, dict) or not _OPTIONS.issuperset(opts):
             return job_class.fromJSON(queue, record, job_id)
-        job = copy.copy(blank)
+        job = job_class.__new__(job_class)
+        vars(job).update(blank)
         job.id, job.name, job.data = job_id, record["name"], json.loads(record["data"])
         job.opts = {"attempts": 0, "delay": 0, **opts, "backoff": None}
         job.attempts = opts.get("attempts", 1)

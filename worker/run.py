@@ -1,7 +1,6 @@
 """One attempt of one job from announcement to outcome; what becomes of the outcome is the runner's to record."""
 
 import asyncio
-import enum
 import time
 import traceback
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from jobcast.shared.events import JobCompleted
 from jobcast.shared.journal.contract import Reading
 from jobcast.worker import announce, execution
 from jobcast.worker.classify import UNKNOWN, classify
-from jobcast.worker.context import Context
+from jobcast.worker.context import Context, Means
 from jobcast.worker.errors import LockHeld, cancelled_in
 from jobcast.worker.family import Kin
-from jobcast.worker.locks import JobLocks, Locks
-from jobcast.worker.producer import Producer
+from jobcast.worker.locks import JobLocks
 from jobcast.worker.registry import Handler
 from jobcast.worker.reporter import AttemptReporter
+from jobcast.worker.stopping import Stopping, Why
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.values import check_carried, error_text
 
@@ -31,8 +30,6 @@ STOP_WAIT: Final = 2.0
 """Seconds a handler that was cancelled has for its ``finally`` before it is left behind."""
 MOST_OVERTIME: Final = 600.0
 """Seconds, at most, a handler that outlived its time-out is waited for before its job may be tried again."""
-LOST: Final = "the job was lost to another worker"
-STOPPED: Final = "the worker was stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,54 +83,23 @@ class Lost:
 Outcome = Completed | Failed | Withdrawn | Returned | Postponed | Lost
 
 
-class Why(enum.Enum):
-    """Why an attempt is ended before its handler is done."""
-
-    CANCEL = enum.auto()
-    TIMEOUT = enum.auto()
-    SHUTDOWN = enum.auto()
-    LOST = enum.auto()
-    UNLOCKED = enum.auto()
-
-
 class Run:
-    """One attempt at work. The first reason to end it stands."""
+    """One attempt at work."""
 
-    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str, locks: Locks, producer: Producer) -> None:
+    def __init__(self, job: TakenJob, reporter: AttemptReporter, worker: str, means: Means) -> None:
         self.job = job
-        self._producer = producer
+        self._means = means
         self.reporter = reporter
         self.execution: asyncio.Future[Any] | None = None
         self._worker = worker
-        self._locks = JobLocks(locks, f"{job.id}/{job.token}", self.lose_lock)
+        self.stopping = Stopping(reporter.stop)
+        self._locks = JobLocks(means.locks, f"{job.id}/{job.token}", self.stopping.lose_lock)
         self._data = job.data
-        self._why: Why | None = None
-        self._hurry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._began = time.monotonic()
-
-    def lose(self) -> None:
-        self._end(Why.LOST, LOST)
-        self._make_haste()
-
-    def lose_lock(self, key: str) -> None:
-        self._end(Why.UNLOCKED, f"the job lost its lock {key}")
-
-    def shut_down(self) -> None:
-        self._end(Why.SHUTDOWN, STOPPED)
-        self._make_haste()
-
-    def _make_haste(self) -> None:
-        if not self._hurry.done():
-            self._hurry.set_result(None)
-
-    def _end(self, why: Why, reason: str) -> None:
-        if self.reporter.stop.reason is None:
-            self._why = why
-            self.reporter.stop.ask(reason)
 
     @property
     def why(self) -> Why | None:
-        return Why.CANCEL if self.reporter.cancel_requested is not None else self._why
+        return Why.CANCEL if self.reporter.cancel_requested is not None else self.stopping.why
 
     @property
     def processing_time(self) -> int:
@@ -184,17 +150,17 @@ class Run:
 
     async def _execute(self, handler: Handler, timeout: float) -> Outcome:
         self._began = time.monotonic()
-        context = Context(self._data, self.reporter, self._locks, Kin(self.job), self._producer)
+        context = Context(self._data, self.reporter, self._locks, Kin(self.job), self._means)
         self.execution = running = execution.start(handler, context)
         running.add_done_callback(lambda _: self._locks.release_all())
         await _first(running, self.reporter.stop.asked, timeout)
         if not running.done():
-            self._end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")
+            self.stopping.end(Why.TIMEOUT, f"the handler ran longer than {timeout:g} s")
             await self._bring_to_end(handler, running, self._began + timeout - time.monotonic())
         if not running.done() and self.why in {Why.TIMEOUT, Why.UNLOCKED} and self.job.may_retry:
             overtime = min(timeout, MOST_OVERTIME)
-            await _first(running, self._hurry, overtime)
-            if not running.done() and not self._hurry.done():
+            await _first(running, self.stopping.hurry, overtime)
+            if not running.done() and not self.stopping.hurry.done():
                 reason = f"{self.reporter.stop.reason} and had not stopped {STOP_WAIT + overtime:g} s later"
                 return Failed(
                     f"TimeoutError: {reason}; it is not run a second time beside itself", final=True, kind="timeout"
@@ -210,7 +176,7 @@ class Run:
         """
         if self.why is Why.CANCEL:
             grace = min(CANCEL_GRACE, left) if handler.is_async else left
-            await _first(running, self._hurry, grace)
+            await _first(running, self.stopping.hurry, grace)
         if not running.done():
             if handler.is_async:
                 running.cancel()
@@ -271,6 +237,8 @@ class Run:
             processing_time=self.processing_time,
             total_time=max(0, now - self.job.queued_at),
         )
+        if result is None:  # most results, and there is nothing in it to be checked
+            return Completed(event, None)
         try:
             check_carried(event, result)
             return Completed(event, msgspec.json.decode(msgspec.json.encode(result)))

@@ -19,15 +19,15 @@ from jobcast.shared.errors import BadJobId, Unavailable
 from jobcast.shared.events import Event, JobCancelled, JobFailed
 from jobcast.shared.journal.contract import DAY_MS, Journal
 from jobcast.shared.names import check_job_id
+from jobcast.worker.context import Means
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.errors import CANCELLED, LockLost
 from jobcast.worker.family import Family
 from jobcast.worker.kept import kept_for
-from jobcast.worker.locks import Locks
-from jobcast.worker.producer import Producer
 from jobcast.worker.registry import Registry
 from jobcast.worker.reporter import Attempt, AttemptReporter, Counts
-from jobcast.worker.run import STOPPED, Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
+from jobcast.worker.run import Completed, Failed, Lost, Outcome, Postponed, Returned, Run, Withdrawn
+from jobcast.worker.stopping import STOPPED
 from jobcast.worker.supervise import surely
 from jobcast.worker.taken import TakenJob
 from jobcast.worker.values import error_text
@@ -56,8 +56,7 @@ class Runner:
         *,
         worker: str,
         timeout: float,
-        locks: Locks,
-        producer: Producer,
+        means: Means,
         burial: Burial | None = None,
         family: Family | None = None,
     ) -> None:
@@ -69,8 +68,7 @@ class Runner:
         self._burial = burial
         self._family = family
         self._runs: dict[TakenJob, Run] = {}
-        self._locks = locks
-        self._producer = producer
+        self._means = means
 
     async def run(self, job: TakenJob) -> "asyncio.Future[Any] | None":
         """Run a job to its recorded end; gives back the handler that is still at work, if one had to be left behind."""
@@ -78,8 +76,8 @@ class Runner:
             return None
         attempt = Attempt(job.id, job.queue, job.name, job.attempt, job.max_attempts)
         reporter = AttemptReporter(self._journal, attempt, counts=self.counts)
-        run = Run(job, reporter, self._worker, self._locks, self._producer)
-        job.on_lost = run.lose
+        run = Run(job, reporter, self._worker, self._means)
+        job.on_lost = run.stopping.lose
         family = self._family
         self._runs[job] = run
         try:
@@ -132,7 +130,7 @@ class Runner:
     def shut_down(self) -> None:
         """Stop what is at work and have it put back into its queue."""
         for run in self._runs.values():
-            run.shut_down()
+            run.stopping.shut_down()
 
     async def _record(self, run: Run, outcome: Outcome) -> None:
         match outcome:

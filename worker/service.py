@@ -29,8 +29,10 @@ from jobcast.shared.watchman import Watchman
 from jobcast.worker import calendar, reconciler
 from jobcast.worker.amends import Amends, Repairs
 from jobcast.worker.breaker import Guard
+from jobcast.worker.cache import Cache
 from jobcast.worker.calendar import Calendar
 from jobcast.worker.consumer import Consumer, Timing
+from jobcast.worker.context import Means
 from jobcast.worker.dead_letters import Burial
 from jobcast.worker.definitions import tell, words
 from jobcast.worker.ending import close, finished
@@ -124,8 +126,7 @@ class Service:
             self._registry,
             worker=worker,
             timeout=settings.job_timeout,
-            locks=locks,
-            producer=Producer(job_queues, journal, keys),
+            means=Means(locks, Producer(job_queues, journal, keys), Cache(commands, keys)),
             burial=burial,
             family=family,
         )

@@ -22,8 +22,8 @@ LONGEST_TRACE: Final = 8 * 1024
 class TakenJob:
     """One attempt of one job; times in Unix ms. ``attempt`` counts all starts, ``attempts_made`` the failures so far.
 
-    ``lock``: for how many ms its lock is taken. ``on_next`` is called with the record and the id of the job that takes
-    this one's place, under the same token, where its completion was asked to bring one (``wants_next``).
+    ``lock``: for how many ms its lock is taken. ``on_next`` is called with it, and the record and the id of the job
+    that takes its place, under the same token, where its completion was asked to bring one (``wants_next``).
     ``verdict``: the kind of failure its attempt ended with, and the error; two empty texts for a success, None while it
     says nothing.
 
@@ -39,7 +39,7 @@ class TakenJob:
     moving: bool = False
     lock: int = 30_000
     wants_next: Callable[[], bool] = lambda: False
-    on_next: Callable[[dict[str, str], str], None] | None = None
+    on_next: Callable[["TakenJob", dict[str, str], str], None] | None = None
     verdict: tuple[str, str] | None = None
     opts: dict[str, Any] = field(init=False)
 
@@ -166,7 +166,7 @@ class TakenJob:
         else:
             data, job_id, *_ = answer["result"] or (None, "")
         if data:
-            self.on_next(data, job_id)
+            self.on_next(self, data, job_id)
 
     async def _brought(self) -> tuple[dict[str, str] | None, str]:
         """The job that came with an answer that was lost: locked in our name, it would stall until that is over."""

@@ -15,10 +15,8 @@ from jobcast import (
     COMMON_ERRORS,
     BadData,
     Batch,
-    Breaker,
     DependencyNotReady,
     ErrorRule,
-    QueueDefinition,
     SyncContext,
     Unrecoverable,
     job,
@@ -36,15 +34,8 @@ ERRORS: Final = (ErrorRule(DependencyNotReady, "waits-for-a-job", then="later", 
 HOUR_MS: Final = 3_600_000
 Compute = Callable[[list[database.Trade]], dict[str, Any]]
 
-
-def _extended(definition: QueueDefinition) -> QueueDefinition:
-    """What a file cannot say of a queue. What asks the chain takes no job while the chain is away; the others go on."""
-    breaker = Breaker(failures=5, cooldown=30) if definition.name in {WALLETS, ENRICHMENT} else None
-    return replace(definition, errors=ERRORS, dead_letter="dead-letter", breaker=breaker)
-
-
 _TABLES: Final = tomllib.loads(Path(__file__).with_name("queues.toml").read_text())
-QUEUES: Final = {each.name: queue(_extended(each)) for each in read_definitions(_TABLES)}
+QUEUES: Final = {each.name: queue(replace(each, errors=ERRORS)) for each in read_definitions(_TABLES)}
 
 
 @job(WALLETS, "sync-wallet", data=OfWallet)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import resource
 import signal
 import socket
@@ -123,15 +122,6 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
     listening.setblocking(False)
     return listening
-
-
-def spare_the_collector() -> None:
-    """Collect rarely: connections are freed by their counts, and looking at thousands of them again is a fifth of what
-    it costs to take in a crowd.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 def raise_descriptor_limit() -> None:

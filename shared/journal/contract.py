@@ -1,10 +1,12 @@
 """What every journal does, whatever it is kept in. One test suite holds all of them to it."""
 
 import itertools
-import secrets
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from jobcast.shared.errors import Refused
 from jobcast.shared.events import Event
@@ -22,8 +24,7 @@ class Life:
     ttl: int = DAY_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """An idempotency key: the same key twice is one event. ``count`` grows with each event of one writer."""
 
     writer: str
@@ -34,15 +35,14 @@ class Key:
 class Writer:
     """Who appends. Gives each of its events a key, so that an append can be sent again when its answer is lost."""
 
-    name: str = field(default_factory=lambda: secrets.token_hex(6))
+    name: str = field(default_factory=lambda: os.urandom(6).hex())
     _counter: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def key(self) -> Key:
         return Key(self.name, next(self._counter))
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """Where an event stands now. ``fresh`` is False for a key seen before; ``cancelling`` asks the writer to stop.
 
     ``parent``: the job whose children the event has changed the numbers of. ``share``: of a job with children, how much

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from bullmq import Queue
 
-from jobcast import Context, Unrecoverable
+from jobcast import Breaker, Context, Unrecoverable
 from jobcast.shared.definitions import Definitions, JobTimes, Limiter
 from jobcast.shared.errors import BadSettings
 from jobcast.shared.events import JobFailed
@@ -35,6 +35,8 @@ attempts = 3
 backoff = { type = "exponential", delay = 3000, jitter = 0.2 }
 maxStalledCount = 3
 limiter = { max = 10, duration = 1000 }
+deadLetter = "dead-letter"
+breaker = { failures = 7, cooldown = 10, notCounted = ["bad-data"] }
 """
 
 
@@ -52,6 +54,9 @@ def test_the_table_of_system_4_is_read_from_plain_data() -> None:
     )
     assert (analysis.max_stalled_count, analysis.limiter) == (3, Limiter(10, 1000))
     assert analysis.backoff == Backoff("exponential", 3000, 0.2)
+    assert analysis.dead_letter == "dead-letter"
+    assert analysis.breaker == Breaker(failures=7, cooldown=10, not_counted=frozenset({"bad-data"}))
+    assert read_definition("bare", {"breaker": {}}).breaker == Breaker()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,9 @@ def test_the_table_of_system_4_is_read_from_plain_data() -> None:
         ({"limiter": {"count": 5, "duration": 5}}, "count"), ({"priority": "hihg"}, "hihg"),
         ({"jobs": {"sync": {"timeout": 0}}}, "timeout"), ({"jobs": {"sync": {"staleafter": 5}}}, "staleafter"),
         ({"removeOnFail": {"days": 1}}, "days"), ({"removeOnComplete": False}, "removeOnComplete"),
+        ({"deadLetter": "dead letter"}, "dead letter"),
+        ({"breaker": {"failures": 0}}, "failures"), ({"breaker": {"failurs": 3}}, "failurs"),
+        ({"breaker": {"cooldown": 30, "longest": 3}}, "cooldown"), ({"errors": []}, "errors"),
     ],
     ids=str,
 )  # fmt: skip
