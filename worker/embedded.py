@@ -47,6 +47,8 @@ class Worker:
     async def start(self) -> None:
         """Return once jobs are taken: as soon as Redis answers. Started twice is started once.
 
+        It waits for Redis as long as that is away; ``asyncio.timeout`` bounds it.
+
         Raises:
             NotPossible: it was stopped; make another one.
             what ended the worker, if it ended before it was ready.
@@ -77,7 +79,11 @@ class Worker:
         await self.wait()
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except asyncio.CancelledError:
+            await self.stop()  # a block that was not entered is not left: nobody else would
+            raise
         return self
 
     async def __aexit__(

@@ -8,9 +8,9 @@ words, as over HTTP.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from jobcast.shared.bulk import read_jobs
 from jobcast.shared.flow_tree import FlowJob
@@ -26,6 +26,8 @@ from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import load
 from jobcast.worker.bridge import Bridge, loop_in_thread
 
+T = TypeVar("T")
+
 CONNECTIONS: Final = 16
 """To Redis, for each of the two records; who finds none free waits, three seconds at most."""
 
@@ -37,6 +39,7 @@ class Producer:
         self._queues = queues
         self._flows = JobFlows(queues, journal)
         self._schedules = Schedules(queues, keys)
+        self._over = False
 
     @classmethod
     @asynccontextmanager
@@ -54,10 +57,23 @@ class Producer:
             keys, life = Keys(settings.key_prefix), Life(settings.history, round(settings.life * 1000))
             journal = RedisJournal(commands, keys, life)
             queues = JobQueues(client, journal, prefix=settings.bullmq_prefix, keys=keys)
-            yield cls(queues, journal, keys)
+            producer = cls(queues, journal, keys)
+            try:
+                yield producer
+            finally:
+                producer._over = True
         finally:
             await client.aclose()
             await commands.aclose()
+
+    def check_open(self) -> None:
+        """Refuse what is asked after the block of :meth:`connect`: connections would be opened that nobody closes.
+
+        Raises:
+            RuntimeError: it has ended.
+        """
+        if self._over:
+            raise RuntimeError("expected a call within the block of Producer.connect(), which has ended; open another")
 
     async def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
         """Add a job. ``fresh`` of the answer is False when one of that ``jobId``, or of that ``deduplication``, stands.
@@ -67,6 +83,7 @@ class Producer:
             NotPossible: the id is that of a running job of another queue.
             Unavailable: nothing was queued, or it is not known whether it was: say it again under an id of its own.
         """
+        self.check_open()
         return await self._queues.submit(queue, name, {} if data is None else data, read_options(opts))
 
     async def submit_many(self, queue: str, jobs: Sequence[Mapping[str, Any]]) -> list[Submitted]:
@@ -74,6 +91,7 @@ class Producer:
 
         Raises as :meth:`submit` does; BadRequest says which of the jobs, from 0.
         """
+        self.check_open()
         return await self._queues.submit_many(queue, read_jobs(jobs))
 
     async def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
@@ -82,6 +100,7 @@ class Producer:
         Raises as :meth:`submit` does; BadRequest says where in the tree. JobExists: one of its ids is taken in its
         queue; is that the first job's, then the flow was added before, for it was added whole.
         """
+        self.check_open()
         return await self._flows.submit(tree)
 
     async def schedule(  # noqa: PLR0913  a schedule's words, each by its name
@@ -101,12 +120,14 @@ class Producer:
             NotPossible: BullMQ still holds jobs of an earlier schedule of that id in the times to come.
             Unavailable: Redis is away; perhaps it was made. Twice is once.
         """
+        self.check_open()
         data = {} if data is None else data
         planned = Schedule(queue=queue, id=schedule_id, name=name, repeat=repeat, data=data, opts=read_options(opts))
         return await self._schedules.upsert(planned)
 
     async def unschedule(self, queue: str, schedule_id: str) -> bool:
         """End a schedule and cancel its waiting job; one that runs is left to run. False when there was none."""
+        self.check_open()
         return await self._schedules.remove(queue, schedule_id)
 
 
@@ -129,17 +150,25 @@ class SyncProducer:
             finally:
                 bridge.call(connection.__aexit__(None, None, None))
 
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            self._producer.check_open()
+        except RuntimeError:
+            coroutine.close()
+            raise
+        return self._bridge.call(coroutine)
+
     def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
         """See :meth:`Producer.submit`."""
-        return self._bridge.call(self._producer.submit(queue, name, data, opts))
+        return self._call(self._producer.submit(queue, name, data, opts))
 
     def submit_many(self, queue: str, jobs: Sequence[Mapping[str, Any]]) -> list[Submitted]:
         """See :meth:`Producer.submit_many`."""
-        return self._bridge.call(self._producer.submit_many(queue, jobs))
+        return self._call(self._producer.submit_many(queue, jobs))
 
     def submit_flow(self, tree: Mapping[str, Any]) -> FlowJob:
         """See :meth:`Producer.submit_flow`."""
-        return self._bridge.call(self._producer.submit_flow(tree))
+        return self._call(self._producer.submit_flow(tree))
 
     def schedule(  # noqa: PLR0913  a schedule's words, each by its name
         self,
@@ -153,8 +182,8 @@ class SyncProducer:
     ) -> bool:
         """See :meth:`Producer.schedule`."""
         planned = self._producer.schedule(queue, schedule_id, name, repeat=repeat, data=data, opts=opts)
-        return self._bridge.call(planned)
+        return self._call(planned)
 
     def unschedule(self, queue: str, schedule_id: str) -> bool:
         """See :meth:`Producer.unschedule`."""
-        return self._bridge.call(self._producer.unschedule(queue, schedule_id))
+        return self._call(self._producer.unschedule(queue, schedule_id))

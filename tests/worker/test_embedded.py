@@ -104,3 +104,10 @@ def test_settings_are_checked_at_once(registry: Registry, given: dict[str, Any])
 def test_a_registry_without_a_handler_is_refused() -> None:
     with pytest.raises(BadSettings, match="nothing to work for"):
         Worker(Registry())
+
+
+async def test_a_block_that_is_given_up_before_redis_answers_leaves_no_worker(registry: Registry) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5), Worker(registry, redis_url="redis://127.0.0.1:1"):
+            pytest.fail("nobody answers there")
+    assert "jobcast worker" not in {task.get_name() for task in asyncio.all_tasks()}

@@ -78,6 +78,25 @@ async def test_a_schedule_is_made_once_changed_and_ended(bench: Bench) -> None:
     assert await bench.client.zcard("bull:work:delayed") == 0
 
 
+async def test_after_its_block_a_producer_says_that_it_has_ended(bench: Bench) -> None:
+    async with Producer.connect(bench.url) as jobs:
+        pass
+    for call in (
+        jobs.submit("work", "go"),
+        jobs.submit_many("work", [{"name": "go"}]),
+        jobs.submit_flow({"queue": "work", "name": "go"}),
+        jobs.schedule("work", "beat", "go", repeat=Repeat(every=60_000)),
+        jobs.unschedule("work", "beat"),
+    ):
+        with pytest.raises(RuntimeError, match="has ended; open another"):
+            await call
+    with SyncProducer.connect(bench.url) as plain:
+        pass
+    with pytest.raises(RuntimeError, match="has ended; open another"):
+        plain.submit("work", "go")
+    assert not await bench.client.exists("bull:work:wait")
+
+
 async def test_a_redis_that_is_away_is_an_error_in_time() -> None:
     began = time.monotonic()
     async with Producer.connect("redis://127.0.0.1:1") as jobs:
