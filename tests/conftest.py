@@ -1,5 +1,6 @@
 """Fixtures for real parts; what stands behind each is in tests/support."""
 
+import gc
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
@@ -126,6 +127,15 @@ def start_redis(redis_binary: Path) -> Iterator[StartRedis]:
             return server
 
         yield start
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is freed in such a test is freed by its counts."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-from collections.abc import Iterator
 
 import pytest
 from websockets.server import ServerProtocol
@@ -17,14 +16,6 @@ from tests.gateway.support import Served, frame, upgrade
 from tests.support.waiting import wait_until
 
 KINDS = (ServerProtocol, WebSocketConnection, Session, Client)
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 async def watched(port: int) -> socket.socket:
