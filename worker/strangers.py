@@ -134,7 +134,10 @@ class Strangers:
         if self._open is None:
             self._kept, self._open = {}, {}
         places = await self._streams.places()
-        if new := {*self._definitions, *places, *await self._journal.queues()} - self._open.keys():
+        wanted = {*self._definitions, *places, *await self._journal.queues()}
+        for forgotten in self._open.keys() - wanted:
+            del self._open[forgotten]
+        if new := wanted - self._open.keys():
             start = await self._streams.start()
             self._open |= {name: Stream(name, places.get(name, start)) for name in new}
         return list(self._open.values())

@@ -29,6 +29,9 @@ BACK_MS: Final = 60_000
 LEASE: Final = 5.0
 """Seconds without a look after which another worker takes over."""
 MOST_NAMES: Final = 10_000
+MOST_STREAMS: Final = 1000
+"""Whose place is kept; of more those are forgotten in which nothing has happened for longest. As many as the journal
+lists."""
 
 LARGEST_PAGE: Final = 1024 * 1024
 """Bytes after which a page is full. What Redis reads at once is at most ``STEP`` entries more."""
@@ -160,7 +163,10 @@ class Streams:
         """The place in each queue's stream that was read, or is to be; one that is none stands for none."""
         with unavailable():
             found: dict[bytes, bytes] = await self._commands.hgetall(self._keys.streams())  # type: ignore[assignment]
-        return {_text(queue): place.decode() for queue, place in found.items() if _PLACE.fullmatch(place)}
+            places = {_text(queue): place.decode() for queue, place in found.items() if _PLACE.fullmatch(place)}
+            if idle := sorted(places, key=lambda queue: milliseconds(places[queue]))[:-MOST_STREAMS]:
+                await self._commands.hdel(self._keys.streams(), *idle)
+        return {queue: place for queue, place in places.items() if queue not in set(idle)}
 
     async def start(self) -> str:
         """Where to begin in a stream that has no place."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from bullmq import Queue
@@ -11,7 +11,7 @@ from jobcast.shared.clock import now_ms
 from jobcast.shared.events import Event, JobCompleted, JobFailed, JobQueued
 from jobcast.shared.journal.contract import Reading
 from jobcast.shared.keys import Keys
-from jobcast.worker.streams import STEP, Stream, Streams
+from jobcast.worker.streams import MOST_STREAMS, STEP, Stream, Streams
 from tests.worker.conftest import Bench
 from tests.worker.others import TOLD, added, ended, others
 
@@ -170,3 +170,17 @@ async def test_one_that_waits_again_and_was_not_told_is_read_again_by_the_next(b
     assert list(read.again) == ["j-1"]
     stream.again.clear()
     assert stream.settled == stream.place
+
+
+async def test_of_the_queues_without_number_those_are_forgotten_in_which_nothing_happens(bench: Bench) -> None:
+    now = now_ms()
+    places: dict[Any, Any] = {f"q-{number}": f"{now - 60_000 - number}-0" for number in range(MOST_STREAMS + 500)}
+    await bench.commands.hset(Keys().streams(), mapping=places)
+    await added(bench, "j-1")
+    await ended(bench)
+    async with others(bench) as (strangers, _):
+        for _ in range(2):
+            await strangers.look()
+    kept = {name.decode() for name in cast("list[bytes]", await bench.commands.hkeys(Keys().streams()))}
+    assert kept == {"work", *(f"q-{number}" for number in range(MOST_STREAMS - 1))}
+    assert await bench.kinds("j-1") == TOLD
