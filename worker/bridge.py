@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import CancelledError as FutureCancelled
@@ -31,13 +32,23 @@ class Bridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._process = os.getpid()
+
+    @property
+    def is_here(self) -> bool:
+        """False in a process that was forked off: the loop's thread stayed behind, and no call would ever end."""
+        return os.getpid() == self._process
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Wait for the coroutine's result.
 
         Raises:
             Cancelled: the loop has ended, or ended while we waited: nobody listens any more.
+            RuntimeError: this process was forked off the one that opened it.
         """
+        if not self.is_here:
+            coroutine.close()
+            raise RuntimeError("expected a call in the process that connected; connect again after a fork")
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError as error:
@@ -72,10 +83,23 @@ def loop_in_thread() -> Iterator[Bridge]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="jobcast-reporter", daemon=True)
     thread.start()
+    bridge = Bridge(loop)
     try:
-        yield Bridge(loop)
+        yield bridge
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(LOOP_END)
-        if not thread.is_alive():
-            loop.close()
+        if bridge.is_here:  # a loop that was forked off is the parent's: to close it would deafen that one
+            with contextlib.suppress(TimeoutError):
+                asyncio.run_coroutine_threadsafe(_cancel_the_others(), loop).result(LOOP_END)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(LOOP_END)
+            if not thread.is_alive():
+                loop.close()
+
+
+async def _cancel_the_others() -> None:
+    """Whoever still waits for a call is to hear that it will not end."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=LOOP_END / 2)

@@ -182,12 +182,15 @@ class SyncReporter(Blocking):
             try:
                 yield report
             except BaseException as error:
+                if not bridge.is_here:
+                    raise
                 # It raises the error again: swallowed here, it is raised below with its own traceback.
                 with _same(error):
                     bridge.call(connection.__aexit__(type(error), error, error.__traceback__))
                 raise
             else:
-                bridge.call(connection.__aexit__(None, None, None))
+                if bridge.is_here:
+                    bridge.call(connection.__aexit__(None, None, None))
 
     @property
     def job_id(self) -> str:

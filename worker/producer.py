@@ -25,6 +25,7 @@ from jobcast.shared.schedule import Repeat, Schedule
 from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import load
 from jobcast.worker.bridge import Bridge, loop_in_thread
+from jobcast.worker.errors import Cancelled
 
 T = TypeVar("T")
 
@@ -148,7 +149,8 @@ class SyncProducer:
             try:
                 yield cls(bridge, producer)
             finally:
-                bridge.call(connection.__aexit__(None, None, None))
+                if bridge.is_here:
+                    bridge.call(connection.__aexit__(None, None, None))
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
@@ -156,7 +158,10 @@ class SyncProducer:
         except RuntimeError:
             coroutine.close()
             raise
-        return self._bridge.call(coroutine)
+        try:
+            return self._bridge.call(coroutine)
+        except Cancelled as error:
+            raise RuntimeError("the block of SyncProducer.connect() ended; this call was done, or not") from error
 
     def submit(self, queue: str, name: str, data: Any = None, opts: Mapping[str, Any] | None = None) -> Submitted:
         """See :meth:`Producer.submit`."""

@@ -1,6 +1,8 @@
 """Jobs added from Python: by a program, and by a handler that has more to be done."""
 
 import asyncio
+import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +14,8 @@ from jobcast.shared.errors import BadRequest, Unavailable
 from jobcast.shared.events import JobQueued
 from jobcast.shared.schedules import Schedules
 from jobcast.worker.errors import Cancelled
+from tests.conftest import StartRedis
+from tests.support.processes import ChildProcess, clean_environment
 from tests.support.waiting import wait_until
 from tests.worker.conftest import Bench
 
@@ -95,6 +99,56 @@ async def test_after_its_block_a_producer_says_that_it_has_ended(bench: Bench) -
     with pytest.raises(RuntimeError, match="has ended; open another"):
         plain.submit("work", "go")
     assert not await bench.client.exists("bull:work:wait")
+
+
+FORKS = """
+import os, signal, sys
+from jobcast import SyncProducer, SyncReporter
+url, told = sys.argv[1], {"queue": "q", "name": "n", "job_id": "r"}
+with SyncProducer.connect(url) as jobs, SyncReporter.connect(url, **told) as report:
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        for call in (lambda: jobs.submit("work", "go"), lambda: report.progress(5)):
+            try:
+                call()
+            except RuntimeError as error:
+                print(error, flush=True)
+        sys.exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    report.progress(50)
+    jobs.submit("work", "go", None, {"jobId": "parents"})
+"""
+
+
+async def test_a_forked_process_is_told_to_connect_and_leaves_its_parent_s_connection_alone(
+    bench: Bench,
+) -> None:
+    with ChildProcess([sys.executable, "-c", FORKS, bench.url], env=clean_environment()) as program:
+        assert await program.exited(20) == 0, program.report
+        assert program.stdout.count("connect again after a fork") == 2
+    assert await bench.kinds("parents") == ["job-queued"]
+    assert (await bench.kinds("r"))[-1] == "job-completed"
+
+
+async def test_a_call_under_way_hears_of_the_end_of_its_block(start_redis: StartRedis) -> None:
+    server, heard = start_redis(), []
+
+    def submit(jobs: SyncProducer) -> None:
+        try:
+            jobs.submit("work", "go")
+        except RuntimeError as error:
+            heard.append(str(error))
+
+    with SyncProducer.connect(server.url) as jobs:
+        submit(jobs)
+        server.pause()
+        # A daemon: one that never hears of it must not keep the tests from ending.
+        threading.Thread(target=submit, args=(jobs,), daemon=True).start()
+        await asyncio.sleep(0.2)
+    server.resume()
+    await wait_until(lambda: heard, 5, "the call's end")
+    assert "this call was done, or not" in heard[0]
 
 
 async def test_a_redis_that_is_away_is_an_error_in_time() -> None:
