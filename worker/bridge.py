@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import CancelledError as FutureCancelled
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeVar
 
 from jobcast.worker.errors import Cancelled
@@ -78,7 +79,37 @@ class Blocking:
 
 
 @contextlib.contextmanager
-def loop_in_thread() -> Iterator[Bridge]:
+def in_a_thread(connection: AbstractAsyncContextManager[T]) -> Iterator[tuple[Bridge, T]]:
+    """What is connected, and the way to it, for a plain program: on a loop in a thread of its own until the block ends.
+
+    A process that was forked off closes nothing: the connection is its parent's.
+    """
+    with _loop_in_thread() as bridge:
+        connected = bridge.call(connection.__aenter__())
+        try:
+            yield bridge, connected
+        except BaseException as error:
+            if bridge.is_here:
+                # It raises the error again: swallowed here, it is raised below with its own traceback.
+                with _same(error):
+                    bridge.call(connection.__aexit__(type(error), error, error.__traceback__))
+            raise
+        else:
+            if bridge.is_here:
+                bridge.call(connection.__aexit__(None, None, None))
+
+
+@contextlib.contextmanager
+def _same(error: BaseException) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as raised:
+        if raised is not error:
+            raise
+
+
+@contextlib.contextmanager
+def _loop_in_thread() -> Iterator[Bridge]:
     """An event loop in a thread of its own, for a program that has none; ended on the way out."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="jobcast-reporter", daemon=True)

@@ -24,7 +24,7 @@ from jobcast.shared.names import check_job_id, check_job_name, check_queue_name
 from jobcast.shared.redis import connect
 from jobcast.shared.settings import load
 from jobcast.shared.states import QUEUED
-from jobcast.worker.bridge import Blocking, Bridge, loop_in_thread
+from jobcast.worker.bridge import Blocking, Bridge, in_a_thread
 from jobcast.worker.errors import cancelled_in
 from jobcast.worker.reporter import Attempt, AttemptReporter
 from jobcast.worker.values import check_carried, error_text
@@ -176,21 +176,9 @@ class SyncReporter(Blocking):
         cls, redis_url: str | None = None, *, queue: str, name: str, job_id: str | None = None
     ) -> "Iterator[SyncReporter]":
         """See :meth:`Reporter.connect`."""
-        with loop_in_thread() as bridge:
-            connection = Reporter.connect(redis_url, queue=queue, name=name, job_id=job_id)
-            report = cls(bridge, bridge.call(connection.__aenter__()))
-            try:
-                yield report
-            except BaseException as error:
-                if not bridge.is_here:
-                    raise
-                # It raises the error again: swallowed here, it is raised below with its own traceback.
-                with _same(error):
-                    bridge.call(connection.__aexit__(type(error), error, error.__traceback__))
-                raise
-            else:
-                if bridge.is_here:
-                    bridge.call(connection.__aexit__(None, None, None))
+        connection = Reporter.connect(redis_url, queue=queue, name=name, job_id=job_id)
+        with in_a_thread(connection) as (bridge, reporter):
+            yield cls(bridge, reporter)
 
     @property
     def job_id(self) -> str:
@@ -203,15 +191,6 @@ class SyncReporter(Blocking):
     def fail(self, error: BaseException | str) -> None:
         """See :meth:`Reporter.fail`."""
         self._bridge.call(self._reporter.fail(error))
-
-
-@contextmanager
-def _same(error: BaseException) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as raised:
-        if raised is not error:
-            raise
 
 
 def _sentence(attempt: Attempt, refused: Refused) -> str:

@@ -24,7 +24,7 @@ from jobcast.shared.redis import connect, connect_for_bullmq
 from jobcast.shared.schedule import Repeat, Schedule
 from jobcast.shared.schedules import Schedules
 from jobcast.shared.settings import load
-from jobcast.worker.bridge import Bridge, loop_in_thread
+from jobcast.worker.bridge import Bridge, in_a_thread
 from jobcast.worker.errors import Cancelled
 
 T = TypeVar("T")
@@ -143,14 +143,8 @@ class SyncProducer:
     @contextmanager
     def connect(cls, redis_url: str | None = None) -> "Iterator[SyncProducer]":
         """See :meth:`Producer.connect`."""
-        with loop_in_thread() as bridge:
-            connection = Producer.connect(redis_url)
-            producer = bridge.call(connection.__aenter__())
-            try:
-                yield cls(bridge, producer)
-            finally:
-                if bridge.is_here:
-                    bridge.call(connection.__aexit__(None, None, None))
+        with in_a_thread(Producer.connect(redis_url)) as (bridge, producer):
+            yield cls(bridge, producer)
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         try:
