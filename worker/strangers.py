@@ -200,9 +200,7 @@ class Strangers:
             if start and time.monotonic() > over:
                 self._behind = True
                 break
-            if not await self._see_to(
-                stream, [each for each in job_ids[start : start + AT_ONCE] if each in stream.ended]
-            ):
+            if not await self._see_to(stream, job_ids[start : start + AT_ONCE]):
                 break
             did = True
         return did

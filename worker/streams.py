@@ -164,9 +164,12 @@ class Streams:
         with unavailable():
             found: dict[bytes, bytes] = await self._commands.hgetall(self._keys.streams())  # type: ignore[assignment]
             places = {_text(queue): place.decode() for queue, place in found.items() if _PLACE.fullmatch(place)}
-            if idle := sorted(places, key=lambda queue: milliseconds(places[queue]))[:-MOST_STREAMS]:
+            if len(places) > MOST_STREAMS:
+                idle = sorted(places, key=lambda queue: milliseconds(places[queue]))[:-MOST_STREAMS]
                 await self._commands.hdel(self._keys.streams(), *idle)
-        return {queue: place for queue, place in places.items() if queue not in set(idle)}
+                for queue in idle:
+                    del places[queue]
+        return places
 
     async def start(self) -> str:
         """Where to begin in a stream that has no place."""
