@@ -31,7 +31,7 @@ async def tells(ctx: Context) -> int:
 
 
 async def locks(ctx: Context) -> None:
-    async with ctx.lock("lock:wallet:7"):
+    async with ctx.lock(f"lock:wallet:{ctx.job_id}"):
         await ctx.check_cancelled()
 
 
@@ -52,7 +52,7 @@ def in_a_thread(ctx: SyncContext) -> None:
 async def test_a_job_that_is_over_is_freed_without_the_collector(
     bench: Bench, no_collector: None, handler: Callable[..., Any]
 ) -> None:
-    # Held on to, so that no new one has its identity: a thread that an earlier test left behind may keep its job's.
+    # Held on to, so that no new one has its identity: an earlier test may have left some.
     earlier = alive()
     known = {id(each) for each in earlier}
     bench.handler(timeout=0.2)(handler)
